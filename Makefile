@@ -1,0 +1,40 @@
+# Everything a newcomer or CI types. Needs Python 3.11 and make; it makes its own environment.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help test check lint types layers demo bench clean
+
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sandbox,dev]'
+	@touch $@
+
+test: $(VENV)/.ready  ## install what it needs and run every test
+	$(PYTEST) -n 2 --dist loadgroup
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.ready
+	$(BIN)/mypy
+
+layers: $(VENV)/.ready
+	$(BIN)/lint-imports
+
+check: lint types layers test  ## style, types, layers and every test
+
+demo: $(VENV)/.ready  ## break a platform, roll it back, see it hold: about two minutes
+	$(BIN)/taly demo
+
+bench: $(VENV)/.ready  ## the measurements that the README quotes
+	$(BIN)/python -m bench
+
+clean:           ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

@@ -1,0 +1,1 @@
+"""PostgreSQL and its migrations as a component like any other."""

@@ -1,0 +1,1 @@
+"""Runs plans: the store, the idempotency rule, the scheduler, verification."""

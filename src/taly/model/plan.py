@@ -1,0 +1,163 @@
+"""A plan: frozen data, exactly what is shown and exactly what is run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from taly.model.check import Finding
+from taly.model.environment import HealthCheck
+from taly.model.release import State
+
+
+class StepKind(StrEnum):
+    """What a step does; the glossary's verbs."""
+
+    CANCEL = "cancel"
+    """Stop, or wait out, an operation in flight that would bring the bad version back."""
+    ROLL_BACK = "roll-back"
+    """Make another deployment live."""
+    FREEZE = "freeze"
+    """Hold auto-deploys."""
+    THAW = "thaw"
+    """Give auto-deploys back, exactly as they were."""
+    VERIFY = "verify"
+    """Ask vendor and application whether the component is as wanted. Writes nothing."""
+    VERIFY_ALL = "verify-all"
+    """Ask all of them once more, at the same time. Writes nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """How long a step is expected to take."""
+
+    seconds: float
+    basis: str
+    """Where the figure comes from: `median of 4 updates` or `the vendor's usual time`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One absolute change, or one check, of one component.
+
+    `before` and `wanted` hold only the keys that the step changes or checks. Swapping them gives
+    the step's inverse; the provider derives the vendor's call from the wanted state.
+    """
+
+    id: str
+    """`<kind>:<component>`, unique in the plan."""
+    kind: StepKind
+    component: str
+    """Empty for a step of the whole environment."""
+    provider: str
+    title: str
+    """What the user reads, e.g. `backend → 7d31f0c (sha256:9f2c…)`."""
+    address: Mapping[str, str] = field(default_factory=dict)
+    before: State = field(default_factory=dict)
+    wanted: State = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    """Ids of the steps that must be done before this one starts."""
+    health: HealthCheck | None = None
+    """For VERIFY: what to ask the application, placeholders already filled in."""
+    forecast: Forecast = field(default_factory=lambda: Forecast(seconds=1.0, basis="a read"))
+    deadline_s: float = 1800.0
+    """Seconds after which a step that is not seen done is failed or unknown."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether the step may change anything at a vendor."""
+        return self.kind not in (StepKind.VERIFY, StepKind.VERIFY_ALL)
+
+
+class ConfigChangeKind(StrEnum):
+    """How a configuration value differs between live and target."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigChange:
+    """A configuration name whose value differs between live and target; never the value."""
+
+    name: str
+    kind: ConfigChangeKind
+
+
+class Disposition(StrEnum):
+    """What the plan does with a component."""
+
+    ROLL_BACK = "roll-back"
+    ALREADY_THERE = "already-there"
+    KEPT = "kept"
+    """Stays as it is on purpose: a database whose new schema the old code can read."""
+    SKIPPED = "skipped"
+    """Left out by --only or --skip, or not part of the release."""
+    REFUSED = "refused"
+    """It cannot go there; the findings say why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """What one migration between the two releases means for going back."""
+
+    name: str
+    verdict: Literal["keep", "revert", "restore"]
+    reasons: tuple[str, ...]
+    """One sentence a statement that matters."""
+    undo: str = ""
+    """What undoing it would need: `automatic`, `catalog`, `data`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentPlan:
+    """What the plan says about one component."""
+
+    component: str
+    provider: str
+    disposition: Disposition
+    why: str
+    from_deployment: str
+    from_label: str
+    to_deployment: str
+    to_label: str
+    config: tuple[ConfigChange, ...] = ()
+    removals: tuple[str, ...] = ()
+    """Resources that going back deletes, e.g. `AWS::DynamoDB::Table AuditTable`."""
+    migrations: tuple[Migration, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Ordered steps from a snapshot to a release."""
+
+    environment: str
+    made_at: datetime
+    """When the snapshot it starts from was taken."""
+    purpose: Literal["rollback", "undo", "unfreeze"]
+    from_release: str
+    to_release: str
+    """The target release's name; for an undo, the run that it takes back."""
+    to_content_id: str
+    why: str
+    """Why this target, in one sentence."""
+    components: tuple[ComponentPlan, ...]
+    steps: tuple[Step, ...]
+    """In an order in which every step stands after those it needs."""
+    findings: tuple[Finding, ...] = ()
+    """What planning itself found; preflight adds to these."""
+    forecast_s: float = 0.0
+    """Seconds of the critical path."""
+    on_failure: Literal["halt", "undo"] = "halt"
+    digest: str = ""
+    """sha256 over what the plan does: environment, purpose, target, steps. Not over times."""
+
+    def step(self, step_id: str) -> Step:
+        """The step of that id; KeyError if there is none."""
+        for step in self.steps:
+            if step.id == step_id:
+                return step
+        raise KeyError(step_id)

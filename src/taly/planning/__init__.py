@@ -1,0 +1,1 @@
+"""Decisions, as pure functions: releases, migrations, plans, preflight, undo."""

@@ -1,0 +1,1 @@
+"""The adapters for the vendors, each behind the port `taly.model.ports.Provider`."""

@@ -1,0 +1,82 @@
+"""AWS clients: credentials from the given environment, else boto3's own chain; errors as ours."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from taly.errors import VendorRefused, VendorUnavailable
+
+PASSING_CODES = frozenset(
+    {
+        "InternalServiceErrorException",
+        "InternalFailure",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+
+
+class AwsClients:
+    """boto3 clients by service and region, made when first asked for, shared by threads."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """`environ` may name AWS_ENDPOINT_URL, AWS_REGION and credentials, as AWS's own tools do."""
+        self._environ = environ
+        self._clients: dict[tuple[str, str, int], Any] = {}
+        self._lock = threading.Lock()
+
+    def client(self, service: str, region: str, *, attempts: int = 4) -> Any:
+        """A client; `attempts` = 1 for writes, which are never retried blindly."""
+        with self._lock:
+            key = (service, region, attempts)
+            if key not in self._clients:
+                self._clients[key] = self._make(service, region, attempts)
+            return self._clients[key]
+
+    def _make(self, service: str, region: str, attempts: int) -> Any:
+        import boto3  # a fifth of a second: only when AWS is asked
+        from botocore.config import Config
+
+        env = self._environ
+        session = boto3.Session(
+            aws_access_key_id=env.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY"),
+            aws_session_token=env.get("AWS_SESSION_TOKEN"),
+            region_name=region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION"),
+        )
+        config = Config(
+            connect_timeout=5,
+            read_timeout=20,
+            max_pool_connections=32,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+        )
+        return session.client(service, endpoint_url=env.get("AWS_ENDPOINT_URL"), config=config)
+
+
+@contextmanager
+def aws_errors(call: str) -> Iterator[None]:
+    """Turn botocore's errors of this call into VendorUnavailable and VendorRefused."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        said = error.response.get("Error", {})
+        code, message = said.get("Code", "unknown"), said.get("Message", "")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        kind = VendorUnavailable if code in PASSING_CODES or status >= 500 else VendorRefused
+        raise kind(f"{call}: {code}: {message}", reference=f"aws-{_kebab(code)}") from error
+    except BotoCoreError as error:
+        name = type(error).__name__
+        raise VendorUnavailable(f"{call}: {name}: {error}", reference="aws-unreachable") from error
+
+
+def _kebab(code: str) -> str:
+    words = "".join(f"-{char.lower()}" if char.isupper() else char for char in code)
+    return words.strip("-").replace(".", "-")

@@ -1,0 +1,1 @@
+"""The emulated platform on loopback: real HTTP, real processes, a real PostgreSQL."""

@@ -1,0 +1,144 @@
+"""The HTTP side of every emulated vendor: a threaded loopback server, the journal, the faults."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
+
+from taly.sandbox.world import HTTP_FAULTS, Fault, World
+
+REDACTED = "[redacted]"
+SECRET_KEYS = ("password", "secret", "token", "credential", "environmentvariables", "authorization")
+
+
+@dataclass(slots=True, kw_only=True)
+class Reply:
+    """What an emulated vendor answers, and what the journal says of the call."""
+
+    response: Response
+    target: str
+    """The operation, as `Call.target`."""
+    component: str = ""
+    wrote: bool = False
+    body: Any = field(default=None)
+    """The parsed request body, for the journal."""
+
+
+Handler = Callable[[Request], Reply]
+Targeted = Callable[[Request], tuple[str, str]]
+"""(target, component) of a request, known before it is handled, so that faults can hit it."""
+
+
+class VendorApp:
+    """A WSGI application: one emulated vendor's handler, its faults and its journal."""
+
+    def __init__(self, *, world: World, vendor: str, handler: Handler, targeted: Targeted) -> None:
+        self._world = world
+        self._vendor = vendor
+        self._handler = handler
+        self._targeted = targeted
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        request = Request(environ)
+        request.get_data(cache=True)
+        at = self._world.clock.now()
+        target, component = self._targeted(request)
+        fault = self._world.faults.take(
+            vendor=self._vendor, component=component, call=target, kinds=HTTP_FAULTS
+        )
+        if fault and fault.kind == "delay":
+            time.sleep(fault.seconds)
+        if fault and fault.kind in ("refuse", "lose-request"):
+            reply = Reply(response=refusal(fault), target=target, component=component)
+        else:
+            reply = self._handler(request)
+        self._world.journal.add(
+            at=at,
+            vendor=self._vendor,
+            method=request.method,
+            target=reply.target,
+            component=reply.component,
+            body=redacted(reply.body, self._world.secrets),
+            status=reply.response.status_code,
+            wrote=reply.wrote,
+            fault=fault.kind if fault else "",
+        )
+        if fault and fault.kind in ("lose-request", "lose-reply"):
+            drop_connection(environ)
+        return reply.response(environ, start_response)
+
+
+def refusal(fault: Fault) -> Response:
+    """A vendor-neutral refusal; Retry-After is what both frontends' vendors send."""
+    body = json.dumps({"error": {"code": "fault", "message": "injected by the sandbox"}})
+    return Response(
+        body,
+        status=fault.status,
+        mimetype="application/json",
+        headers={"Retry-After": "1"} if fault.status in (429, 503) else None,
+    )
+
+
+def drop_connection(environ: WSGIEnvironment) -> None:
+    """Close the client's connection without an answer."""
+    socket = environ["werkzeug.socket"]
+    socket.shutdown(2)
+    raise ConnectionError("the sandbox dropped this connection on purpose")
+
+
+def redacted(value: Any, secrets: set[str]) -> Any:
+    """A copy of parsed JSON without secrets, by key name and by known value."""
+    if isinstance(value, dict):
+        return {
+            key: REDACTED if _is_secret_key(key) else redacted(inner, secrets)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [redacted(inner, secrets) for inner in value]
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, REDACTED)
+    return value
+
+
+def _is_secret_key(key: str) -> bool:
+    return any(word in key.lower() for word in SECRET_KEYS)
+
+
+class _QuietHandler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, type: str, message: str, *args: Any) -> None:
+        """The journal is our log."""
+
+
+class Listener:
+    """A WSGI application served on a loopback port, from threads of this process."""
+
+    def __init__(self, app: Any, *, port: int = 0) -> None:
+        self._server: BaseWSGIServer = make_server(
+            "127.0.0.1", port, app, threaded=True, request_handler=_QuietHandler
+        )
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a trailing slash."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def start(self) -> "Listener":
+        """Begin to serve."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End the server and wait for its thread."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=5)
