@@ -26,7 +26,7 @@ class AwsClients:
     """boto3 clients by service and region, made when first asked for, shared by threads."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """`environ` may name AWS_ENDPOINT_URL, AWS_REGION and credentials, as AWS's own tools do."""
+        """`environ` may name AWS_ENDPOINT_URL, AWS_REGION and keys, as for AWS's own tools."""
         self._environ = environ
         self._clients: dict[tuple[str, str, int], Any] = {}
         self._lock = threading.Lock()
