@@ -1,0 +1,111 @@
+"""The composition root: taly.toml, the process environment, and what is made of them."""
+
+import getpass
+import json
+import os
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from taly.clock import ScaledClock, SystemClock
+from taly.config import Config, find_config, load_config
+from taly.engine.store import Store, open_store
+from taly.errors import UsageError
+from taly.model.environment import Environment
+from taly.model.ports import Clock, Provider
+from taly.providers.base import provider_factory
+
+CI_IDENTITIES: Mapping[str, str] = {
+    "GITHUB_ACTOR": "GitHub Actions",
+    "GITLAB_USER_LOGIN": "GitLab CI",
+    "CIRCLE_USERNAME": "CircleCI",
+    "BUILDKITE_BUILD_CREATOR": "Buildkite",
+    "BITBUCKET_STEP_TRIGGERER_UUID": "Bitbucket Pipelines",
+}
+
+
+@dataclass
+class Context:
+    """Everything a use case needs; parts are made when first asked for."""
+
+    config: Config
+    clock: Clock
+    environ: Mapping[str, str] = field(repr=False)
+    speed: float = 1.0
+    """How many times faster than real time the clock runs; 1 outside a sandbox."""
+
+    @property
+    def environment(self) -> Environment:
+        """The environment that taly.toml declares."""
+        return self.config.environment
+
+    @cached_property
+    def store(self) -> Store:
+        """Where runs, releases' names and marks are kept."""
+        return open_store(self.config.store)
+
+    @cached_property
+    def providers(self) -> Mapping[str, Provider]:
+        """One provider a vendor that the environment uses."""
+        names = {component.provider for component in self.environment.components}
+        return {name: provider_factory(name)(self.environ, self.clock) for name in sorted(names)}
+
+    @property
+    def by(self) -> str:
+        """Who acts: the CI's user where there is one, else the operating system's."""
+        for variable, system in CI_IDENTITIES.items():
+            if self.environ.get(variable):
+                return f"{self.environ[variable]} ({system})"
+        return f"{_user()}@{socket.gethostname()}"
+
+
+def open_context(
+    *, config_path: str = "", store: str = "", environ: Mapping[str, str] | None = None
+) -> Context:
+    """Read taly.toml and make a context; nothing is asked of any vendor yet.
+
+    Raises UsageError when the configuration is missing or wrong, or its sandbox is not running.
+    """
+    environ = dict(os.environ) if environ is None else environ
+    config = load_config(Path(config_path) if config_path else find_config(Path.cwd()))
+    if store:
+        config = Config(
+            path=config.path,
+            environment=config.environment,
+            store=store,
+            sandbox_control=config.sandbox_control,
+        )
+    if not config.sandbox_control:
+        return Context(config=config, clock=SystemClock(), environ=environ)
+    clock = sandbox_clock(config.sandbox_control)
+    return Context(config=config, clock=clock, environ=environ, speed=clock.speed)
+
+
+def sandbox_clock(control: str) -> ScaledClock:
+    """A clock in step with the sandbox's; UsageError when no sandbox answers there."""
+    try:
+        with urllib.request.urlopen(f"{control}/_sandbox/clock", timeout=5) as reply:
+            said = json.load(reply)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise UsageError(
+            f"taly.toml belongs to a sandbox at {control}, and nothing answers there",
+            reference="sandbox-down",
+            hint="taly sandbox up --detach",
+        ) from error
+    return ScaledClock(
+        origin=datetime.fromisoformat(said["origin"]),
+        at_unix=said["at_unix"],
+        speed=said["speed"],
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -1,0 +1,77 @@
+"""Observe the whole environment at once; one dead vendor hides no other."""
+
+from dataclasses import dataclass
+
+from taly.app.context import Context
+from taly.app.parallel import Raised, Result, TimedOut, Value, fan_out
+from taly.errors import TalyError
+from taly.model.environment import Component
+from taly.model.release import Observation, Observed, Snapshot, Unobserved
+
+OBSERVE_TIMEOUT_S = 45.0
+"""Real seconds that a whole observation may take."""
+
+
+def observe(context: Context, *, timeout_s: float = OBSERVE_TIMEOUT_S) -> Snapshot:
+    """What is live now, on every component, read in parallel.
+
+    A component that could not be seen is Unobserved, with the reason; nothing is raised for it.
+    """
+    environment = context.environment
+    taken_at = context.clock.now()
+
+    def one(component: Component) -> Observation:
+        return context.providers[component.provider].observe(component)
+
+    results = fan_out(one, environment.components, timeout_s=timeout_s)
+    seen = {
+        component.name: _observation(component, result)
+        for component, result in zip(environment.components, results, strict=True)
+    }
+    return Snapshot(environment=environment.name, taken_at=taken_at, components=seen)
+
+
+def _observation(component: Component, result: Result[Observation]) -> Observation:
+    match result:
+        case Value(value):
+            return value
+        case TimedOut(after_s):
+            return Unobserved(
+                component=component.name,
+                reason=f"{component.provider} did not answer within {after_s:.0f} s",
+                reference="vendor-timeout",
+                hint="taly status",
+            )
+        case Raised(error) if isinstance(error, TalyError):
+            return Unobserved(
+                component=component.name,
+                reason=error.message,
+                reference=error.reference,
+                hint=error.hint,
+            )
+        case Raised(error):
+            return Unobserved(
+                component=component.name,
+                reason=f"{type(error).__name__}: {error}",
+                reference="observe-failed",
+                hint="taly status --verbose",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What the application itself answered, once."""
+
+    component: str
+    healthy: bool
+    says: str
+    """`200 in 12 ms`, `HTTP 500: …`, `no answer`."""
+
+
+def seen(snapshot: Snapshot) -> dict[str, Observed]:
+    """The components that could be observed."""
+    return {
+        name: observation
+        for name, observation in snapshot.components.items()
+        if isinstance(observation, Observed)
+    }

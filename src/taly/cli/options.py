@@ -1,0 +1,37 @@
+"""Options that several commands share, and the context that they open."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from taly.app.context import Context, open_context
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def environment_options(command: F) -> F:
+    """`--config` and `--store`."""
+    command = click.option(
+        "--store",
+        metavar="URL",
+        default="",
+        envvar="TALY_STORE",
+        help="Where runs are kept: a file, or postgresql://… for a team.",
+    )(command)
+    return click.option(
+        "--config",
+        "config_path",
+        metavar="FILE",
+        default="",
+        envvar="TALY_CONFIG",
+        help="taly.toml; else the nearest one above the present folder.",
+    )(command)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+
+
+def opened(config_path: str, store: str) -> Context:
+    """The context of a command that has `environment_options`."""
+    return open_context(config_path=config_path, store=store)

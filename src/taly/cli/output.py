@@ -1,0 +1,121 @@
+"""Where everything is printed: data on stdout, messages on stderr, colours that mean one thing."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.theme import Theme
+
+from taly.errors import TalyError
+
+FORMAT_VERSION = "1.0"
+"""Of every `--json` output: a minor adds, a major changes (Terraform's rule)."""
+
+THEME = Theme(
+    {
+        "good": "green",
+        "bad": "bold red",
+        "warn": "yellow",
+        "quiet": "dim",
+        "name": "bold",
+        "command": "cyan",
+    }
+)
+"""good: as it should be; bad: broken or refused; warn: look here; command: you can type this."""
+
+WIDTH = 80
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    columns = None if stream.isatty() else int(os.environ.get("COLUMNS") or WIDTH)
+    return Console(
+        stderr=stderr, theme=THEME, highlight=False, width=columns, soft_wrap=False, emoji=False
+    )
+
+
+def out() -> Console:
+    """The console for data."""
+    return _console(stderr=False)
+
+
+def err() -> Console:
+    """The console for messages."""
+    return _console(stderr=True)
+
+
+def print_json(kind: str, body: Mapping[str, Any]) -> None:
+    """Print one JSON document on stdout: format_version, kind, then `body`."""
+    document = {"format_version": FORMAT_VERSION, "kind": kind, **body}
+    sys.stdout.write(json.dumps(document, indent=2, default=_plain, ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def print_error(error: TalyError) -> None:
+    """Show an error as the design has it: reference, what is wrong, the command that helps."""
+    console = err()
+    console.print(f"error: {error.reference}", style="bad", markup=False)
+    console.print()
+    first, _, rest = error.message.partition("\n")
+    console.print(f"× {first}", markup=False)
+    if rest:
+        console.print(rest, markup=False)
+    print_hint(error.hint)
+
+
+def print_hint(hint: str) -> None:
+    """Name the command that helps; nothing when there is none."""
+    if hint:
+        console = err()
+        console.print("hint: ", end="", style="quiet")
+        console.print(hint, style="command", markup=False)
+
+
+def ago(then: datetime | None, now: datetime) -> str:
+    """`40 min ago`, `3 h ago`, `6 d ago`; `never` for None."""
+    if then is None:
+        return "never"
+    passed = (now - then).total_seconds()
+    if passed < 0:
+        return f"in {span(-passed)}"
+    return f"{span(passed)} ago"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest sensible unit: `12 s`, `40 min`, `3 h`, `6 d`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 36 * 3600:
+        return f"{seconds / 3600:.0f} h"
+    return f"{seconds / 86400:.0f} d"
+
+
+def clock_span(seconds: float) -> str:
+    """A length of time to the second: `5m 02s`, `42s`, `1h 03m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def local(instant: datetime) -> str:
+    """An instant as its reader's wall clock shows it, to the minute: `Mon 23 Nov 11:45`."""
+    return instant.astimezone().strftime("%a %d %b %H:%M")
+
+
+def fit(text: str, width: int) -> str:
+    """`text` in at most `width` characters, cut with an ellipsis."""
+    return text if len(text) <= width else text[: width - 1] + "…"

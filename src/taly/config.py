@@ -1,0 +1,273 @@
+"""taly.toml → Environment; every mistake at once, each with its key path."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from taly.errors import UsageError
+from taly.model.environment import Component, Environment, HealthCheck, Policy
+
+FILE_NAME = "taly.toml"
+STATE_DIRECTORY = ".taly"
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AppRunnerSettings(_Strict):
+    """Where an App Runner service is."""
+
+    service: str = Field(description="Name or ARN of the service.")
+    region: str = Field(default="", description="AWS region; else AWS_REGION.")
+
+
+class NetlifySettings(_Strict):
+    """Where a Netlify site is."""
+
+    site: str = Field(description="Site id, or its netlify.app name.")
+
+
+class VercelSettings(_Strict):
+    """Where a Vercel project is."""
+
+    project: str = Field(description="Project id or name.")
+    team: str = Field(default="", description="Team id; needed when a team owns the project.")
+
+
+class ServerlessSettings(_Strict):
+    """Where a Serverless Framework service is."""
+
+    service: str = Field(description="`service` of serverless.yml.")
+    stage: str = Field(default="dev", description="The stage that was deployed.")
+    region: str = Field(default="", description="AWS region; else AWS_REGION.")
+    stack: str = Field(default="", description="`provider.stackName`, where it is set.")
+    bucket: str = Field(default="", description="`provider.deploymentBucket`, where it is set.")
+    prefix: str = Field(default="", description="`provider.deploymentPrefix`, where it is set.")
+
+
+class PostgresSettings(_Strict):
+    """Where a PostgreSQL with Prisma migrations is."""
+
+    url_env: str = Field(default="DATABASE_URL", description="Variable that holds the URL.")
+    migrations: str = Field(
+        default="prisma/migrations", description="Directory, relative to taly.toml."
+    )
+    schema_: str = Field(default="public", alias="schema", description="Schema of the ledger.")
+
+
+SETTINGS: Mapping[str, type[_Strict]] = {
+    "apprunner": AppRunnerSettings,
+    "netlify": NetlifySettings,
+    "vercel": VercelSettings,
+    "serverless": ServerlessSettings,
+    "postgres": PostgresSettings,
+}
+
+
+class HealthSettings(_Strict):
+    """How to ask the application itself whether, and as which version, it works."""
+
+    url: str = Field(pattern=r"^https?://", description="Fetched with GET.")
+    status: int = Field(default=200, ge=100, le=599, description="Status that means healthy.")
+    expect: dict[str, str] = Field(
+        default_factory=dict,
+        description="Dotted JSON path → text; {commit} and {deployment} stand for the target's.",
+    )
+    header: dict[str, str] = Field(default_factory=dict, description="Response header → text.")
+    contains: str = Field(default="", description="Text that the body must hold.")
+    successes: int = Field(default=3, ge=1, le=100, description="Good answers in a row.")
+    interval_s: float = Field(default=2.0, gt=0, le=300, description="Seconds between requests.")
+    deadline_s: float = Field(default=180.0, gt=0, le=7200, description="Seconds to succeed in.")
+
+
+class PolicySettings(_Strict):
+    """What the team allows and wants of a rollback."""
+
+    on_failure: Literal["halt", "undo"] = Field(
+        default="halt", description="What happens when a step fails."
+    )
+    confirm: str = Field(default="", description="Text that --confirm must give.")
+    grouping_window_s: float = Field(
+        default=3600.0, gt=0, description="Deploys closer in time belong to one release."
+    )
+    lease_s: float = Field(
+        default=20.0, ge=5, le=600, description="Silence after which a run may be taken over."
+    )
+
+
+class SandboxSettings(_Strict):
+    """Only in a sandbox: taly keeps its clock in step with it."""
+
+    control: str = Field(pattern=r"^http://127\.0\.0\.1:\d+$", description="The control API.")
+
+
+class _File(_Strict):
+    environment: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    store: str = Field(default="", description="postgresql://… for a team; else a local file.")
+    sandbox: SandboxSettings | None = None
+    policy: PolicySettings = PolicySettings()
+    components: dict[str, dict[str, Any]] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A taly.toml that holds no mistake."""
+
+    path: Path
+    environment: Environment
+    store: str
+    """URL or path of the store of runs."""
+    sandbox_control: str = ""
+    """Base URL of the sandbox's control API; empty outside a sandbox."""
+    notes: tuple[str, ...] = field(default=())
+
+
+def find_config(start: Path) -> Path:
+    """The taly.toml in `start` or the nearest folder above it; UsageError if there is none."""
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise UsageError(
+        f"there is no {FILE_NAME} in {start} or above it",
+        reference="config-missing",
+        hint="taly init   (or try it all on an emulated platform: taly sandbox up --detach)",
+    )
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a taly.toml; UsageError that lists every mistake, and nothing is touched."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path} does not exist", reference="config-missing", hint="taly init"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(
+            f"{path} cannot be read: {error}", reference="config-unreadable", hint="taly init"
+        ) from error
+    mistakes: list[str] = []
+    file = _checked(_File, raw, "", mistakes)
+    components = tuple(_components(raw.get("components"), mistakes)) if raw else ()
+    if file is None or mistakes:
+        listed = "\n".join(f"  {mistake}" for mistake in mistakes)
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        raise UsageError(
+            f"{path} has {count}:\n{listed}",
+            reference="config-invalid",
+            hint=f"edit {path} (every setting: docs/reference/settings.md)",
+        )
+    folder = path.resolve().parent
+    return Config(
+        path=path.resolve(),
+        environment=Environment(
+            name=file.environment,
+            components=tuple(_anchored(component, folder) for component in components),
+            policy=Policy(**file.policy.model_dump()),
+        ),
+        store=file.store or str(folder / STATE_DIRECTORY / "store.db"),
+        sandbox_control=file.sandbox.control if file.sandbox else "",
+    )
+
+
+def _components(raw: Any, mistakes: list[str]) -> Iterator[Component]:
+    if not isinstance(raw, dict):
+        return
+    for name, table in raw.items():
+        if isinstance(table, dict):
+            component = _component(name, table, set(raw), mistakes)
+            if component:
+                yield component
+    _check_cycles(raw, mistakes)
+
+
+def _component(
+    name: str, table: Mapping[str, Any], names: set[str], mistakes: list[str]
+) -> Component | None:
+    where = f"components.{name}"
+    settings = {k: v for k, v in table.items() if k not in ("provider", "after", "health")}
+    provider = table.get("provider")
+    if not isinstance(provider, str):
+        mistakes.append(f"{where}.provider: missing; one of {', '.join(sorted(SETTINGS))}")
+        return None
+    after = table.get("after", [])
+    if not isinstance(after, list) or not all(isinstance(item, str) for item in after):
+        mistakes.append(f"{where}.after: a list of component names")
+        return None
+    mistakes.extend(
+        f"{where}.after: there is no component {other!r}" for other in after if other not in names
+    )
+    health = None
+    if "health" in table:
+        health = _checked(HealthSettings, table["health"], f"{where}.health", mistakes)
+    return Component(
+        name=name,
+        provider=provider,
+        settings=_provider_settings(provider, settings, where, mistakes),
+        health=HealthCheck(**health.model_dump()) if health else None,
+        after=tuple(after),
+    )
+
+
+def _provider_settings(
+    provider: str, settings: Mapping[str, Any], where: str, mistakes: list[str]
+) -> dict[str, str]:
+    model = SETTINGS.get(provider)
+    if model is None:  # a plug-in checks its own
+        return {key: str(value) for key, value in settings.items()}
+    checked = _checked(model, settings, where, mistakes)
+    return {} if checked is None else checked.model_dump(by_alias=True)
+
+
+def _check_cycles(raw: Mapping[str, Any], mistakes: list[str]) -> None:
+    after = {
+        name: [other for other in table.get("after", []) if other in raw]
+        for name, table in raw.items()
+        if isinstance(table, dict) and isinstance(table.get("after", []), list)
+    }
+    done: set[str] = set()
+    while ready := [n for n, needs in after.items() if n not in done and done.issuperset(needs)]:
+        done.update(ready)
+    if stuck := sorted(set(after) - done):
+        mistakes.append(f"components.*.after: a circle between {', '.join(stuck)}")
+
+
+def _anchored(component: Component, folder: Path) -> Component:
+    """A component whose relative paths start at the folder of taly.toml."""
+    if component.provider != "postgres":
+        return component
+    migrations = str(folder / component.settings["migrations"])
+    return Component(
+        name=component.name,
+        provider=component.provider,
+        settings={**component.settings, "migrations": migrations},
+        health=component.health,
+        after=component.after,
+    )
+
+
+def _checked(model: type[M], raw: Any, where: str, mistakes: list[str]) -> M | None:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            path = ".".join(str(part) for part in (where, *detail["loc"]) if part != "")
+            mistakes.append(f"{path}: {_plain(detail)}")
+        return None
+
+
+def _plain(detail: Any) -> str:
+    match detail["type"]:
+        case "missing":
+            return "missing"
+        case "extra_forbidden":
+            return "there is no such setting"
+        case _:
+            return str(detail["msg"])
