@@ -13,6 +13,8 @@ from werkzeug.wrappers import Request, Response
 
 from taly.sandbox.world import HTTP_FAULTS, Fault, World
 
+POLL_S = 0.05
+"""Real seconds that `Listener.stop` waits at most for the accept loop to notice."""
 REDACTED = "[redacted]"
 SECRET_KEYS = ("password", "secret", "token", "credential", "environmentvariables", "authorization")
 
@@ -125,7 +127,9 @@ class Listener:
         self._server: BaseWSGIServer = make_server(
             "127.0.0.1", port, app, threaded=True, request_handler=_QuietHandler
         )
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(POLL_S,), daemon=True
+        )
 
     @property
     def url(self) -> str:
@@ -138,7 +142,8 @@ class Listener:
         return self
 
     def stop(self) -> None:
-        """End the server and wait for its thread."""
-        self._server.shutdown()
+        """End the server and wait for its thread; one that never started is only closed."""
+        if self._thread.ident is not None:
+            self._server.shutdown()
+            self._thread.join(timeout=5)
         self._server.server_close()
-        self._thread.join(timeout=5)
