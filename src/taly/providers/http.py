@@ -1,16 +1,43 @@
 """HTTP for vendors that have no official Python client: time-outs, retried reads, clear errors."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import httpx2
 import stamina
 
 from taly.errors import VendorRefused, VendorUnavailable
+from taly.model.ports import Clock
 
 TIMEOUT_S = 20.0
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+PAUSES = 3
+"""How often one read waits for a rate limit to pass."""
+PAUSE_MAX_S = 90.0
+"""The longest such wait, on the clock that was handed in."""
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+Pause = Callable[[Mapping[str, str], datetime], float | None]
+"""A vendor's rate-limit convention: (headers of a 429 or 503 in lower case, now) → seconds to
+wait, or None when they say nothing. Conventions differ: never share one between vendors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What a vendor's status code means to a tired person."""
+
+    reference: str
+    """Kebab-case, e.g. `netlify-token-invalid`."""
+    hint: str
+    """A command that helps."""
+
+
+class Throttled(VendorUnavailable):
+    """The vendor's rate limit: it says itself when to come back."""
+
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +62,28 @@ class VendorHttp:
         token: str,
         timeout_s: float = TIMEOUT_S,
         read_attempts: int = 4,
+        clock: Clock | None = None,
+        pause: Pause | None = None,
+        refusals: Mapping[int, Refusal] | None = None,
     ) -> None:
         """Prepare a client; nothing is sent yet.
 
-        `token` goes into the Authorization header and nowhere else.
+        `token` goes into the Authorization header and nowhere else. With `clock` and `pause`,
+        reads wait out the vendor's rate limit. `refusals` names status codes; others become
+        `<vendor>-<status>`.
         """
         self.vendor = vendor
         self._attempts = read_attempts
+        self._clock = clock
+        self._pause = pause
+        self._refusals = refusals or {}
         self._client = httpx2.Client(
             base_url=base_url,
             headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
             timeout=timeout_s,
             follow_redirects=False,
+            # A proxy that the machine is set up for cannot reach this machine's own sandbox.
+            trust_env=httpx2.URL(base_url).host not in LOOPBACK,
             limits=httpx2.Limits(max_connections=64, max_keepalive_connections=32),
         )
 
@@ -55,8 +92,22 @@ class VendorHttp:
 
         Raises VendorUnavailable, VendorRefused.
         """
+        for _ in range(PAUSES):
+            try:
+                return self._retried(path, params)
+            except Throttled as error:
+                if self._clock is None or error.wait_s > PAUSE_MAX_S:
+                    raise
+                self._clock.sleep(error.wait_s)
+        return self._retried(path, params)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._client.close()
+
+    def _retried(self, path: str, params: Mapping[str, str] | None) -> Answer:
         retrying = stamina.retry_context(
-            on=VendorUnavailable,
+            on=_passes_soon,
             attempts=self._attempts,
             wait_initial=0.2,
             wait_max=4.0,
@@ -94,21 +145,37 @@ class VendorHttp:
                 hint="taly status",
             ) from error
         body = _json_or_none(reply)
+        headers = {name.lower(): value for name, value in reply.headers.items()}
         if reply.status_code < 300:
-            headers = {name.lower(): value for name, value in reply.headers.items()}
             return Answer(status=reply.status_code, headers=headers, body=body)
-        raise self._error(call, reply.status_code, body, reply.text)
+        failure = self._error(call, reply.status_code, body, reply.text)
+        wait_s = self._wait_s(reply.status_code, headers)
+        if wait_s is None:
+            raise failure
+        throttled = Throttled(failure.message, reference=failure.reference, hint=failure.hint)
+        throttled.wait_s = max(0.0, wait_s)
+        raise throttled
+
+    def _wait_s(self, status: int, headers: Mapping[str, str]) -> float | None:
+        if status not in (429, 503) or self._pause is None or self._clock is None:
+            return None
+        return self._pause(headers, self._clock.now())
 
     def _error(
         self, call: str, status: int, body: Any, text: str
     ) -> VendorUnavailable | VendorRefused:
         said = _message(body) or " ".join(text.split())[:120] or "no reason given"
         kind = VendorUnavailable if status in PASSING else VendorRefused
+        named = self._refusals.get(status)
         return kind(
             f"{self.vendor}: {call} answered {status}: {said}",
-            reference=f"{self.vendor}-{status}",
-            hint="taly status",
+            reference=named.reference if named else f"{self.vendor}-{status}",
+            hint=named.hint if named else "taly status",
         )
+
+
+def _passes_soon(error: Exception) -> bool:
+    return isinstance(error, VendorUnavailable) and not isinstance(error, Throttled)
 
 
 def _json_or_none(reply: httpx2.Response) -> Any:
