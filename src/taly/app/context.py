@@ -80,9 +80,10 @@ def open_context(
             store=store,
             sandbox_control=config.sandbox_control,
         )
-    if not config.sandbox_control:
+    control = config.sandbox_control
+    if not control:
         return Context(config=config, clock=SystemClock(), environ=environ)
-    clock = sandbox_clock(config.sandbox_control)
+    clock = sandbox_clock(control)
     return Context(config=config, clock=clock, environ=environ, speed=clock.speed)
 
 

@@ -1,0 +1,236 @@
+"""A run while it happens: a bar a step on a terminal, a line a change elsewhere."""
+
+import threading
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from taly.cli.output import clock_span, fit
+from taly.cli.plan_view import step_name
+from taly.model.events import (
+    LeaseTaken,
+    Recorded,
+    StepActed,
+    StepDone,
+    StepFailed,
+    StepIntended,
+    StepProgressed,
+    StepStarted,
+    StepUnknown,
+)
+from taly.model.plan import Plan, Step
+from taly.model.ports import Clock
+from taly.model.run import Run, StepPhase, StepRun, fold
+
+BAR_WIDTH = 24
+MAX_ROWS = 24
+
+PHASES = {
+    StepPhase.WAITING: ("·", "quiet"),
+    StepPhase.RUNNING: ("▸", "command"),
+    StepPhase.DONE: ("✓", "good"),
+    StepPhase.FAILED: ("×", "bad"),
+    StepPhase.UNKNOWN: ("?", "warn"),
+}
+
+HOW = {
+    "acted": "done",
+    "adopted": "done: taken over from an operation already under way",
+    "already": "was already so",
+    "verified": "verified",
+}
+
+
+class RunView(Protocol):
+    """What shows a run; enter it, feed it events, leave it."""
+
+    def __enter__(self) -> "RunView":
+        """Begin to show."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop showing."""
+        ...
+
+    def on_event(self, recorded: Recorded) -> None:
+        """Take note of an event, from any thread."""
+        ...
+
+
+class PlainView:
+    """A line a change: for logs, CI and pipes."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        """Lines go to `console`."""
+        self._names = {step.id: step_name(step) for step in plan.steps}
+        self._console = console
+
+    def __enter__(self) -> "PlainView":
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing to clean up."""
+
+    def on_event(self, recorded: Recorded) -> None:
+        """Print the line that the event deserves, if any."""
+        says = line_of(recorded)
+        if says is None:
+            return
+        step = getattr(recorded.event, "step", "")
+        name = self._names.get(step, "")
+        at = recorded.at.astimezone().strftime("%H:%M:%S")
+        self._console.print(f"{at}  {name}: {says}" if name else f"{at}  {says}", markup=False)
+
+
+def line_of(recorded: Recorded) -> str | None:
+    """What an event means to the reader; None for one that says nothing new."""
+    event = recorded.event
+    match event:
+        case StepStarted():
+            return "started"
+        case StepIntended() | StepActed():
+            return None
+        case StepProgressed():
+            return event.note
+        case StepDone():
+            return HOW.get(event.how, event.how)
+        case StepFailed():
+            return f"FAILED: {event.reason}"
+        case StepUnknown():
+            return f"OUTCOME UNKNOWN: {event.reason}"
+        case LeaseTaken():
+            return f"continued by {event.owner}"
+        case _:
+            return None
+
+
+class LiveView:
+    """All steps at once, redrawn in place."""
+
+    def __init__(self, run_id: str, plan: Plan, console: Console, clock: Clock) -> None:
+        """Drawn on `console`, with elapsed times from `clock`."""
+        self._run_id = run_id
+        self._plan = plan
+        self._clock = clock
+        self._events: list[Recorded] = []
+        self._folded = 0
+        self._run = fold(run_id, plan, ())
+        self._lock = threading.Lock()
+        self._live = Live(
+            console=console, get_renderable=self._draw, refresh_per_second=8, transient=False
+        )
+
+    def __enter__(self) -> "LiveView":
+        """Start to draw."""
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Draw once more and stop."""
+        self._live.stop()
+
+    def on_event(self, recorded: Recorded) -> None:
+        """Take note of an event."""
+        with self._lock:
+            self._events.append(recorded)
+
+    def _draw(self) -> RenderableType:
+        with self._lock:
+            if self._folded != len(self._events):
+                self._run = fold(self._run_id, self._plan, self._events)
+                self._folded = len(self._events)
+        return draw_run(self._run, self._clock)
+
+
+def draw_run(run: Run, clock: Clock) -> RenderableType:
+    """The steps of a run: sign, name, a bar of elapsed against forecast, what is going on."""
+    table = Table(box=None, padding=(0, 1, 0, 0), show_header=False)
+    table.add_column(width=1)
+    table.add_column(max_width=26, no_wrap=True)
+    table.add_column(width=BAR_WIDTH, no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    shown = _shown(run)
+    for step in shown:
+        _row(table, step, run.steps[step.id], clock)
+    done = sum(step.phase is StepPhase.DONE for step in run.steps.values())
+    foot = Text(f"{done} of {len(run.steps)} steps done", style="quiet")
+    if len(shown) < len(run.steps):
+        foot.append(f", {len(run.steps) - len(shown)} not drawn")
+    return Group(table, foot)
+
+
+def _shown(run: Run) -> list[Step]:
+    """All steps, or, where there are too many, those that matter now."""
+    steps = list(run.plan.steps)
+    if len(steps) <= MAX_ROWS:
+        return steps
+    rank = {
+        StepPhase.FAILED: 0,
+        StepPhase.UNKNOWN: 0,
+        StepPhase.RUNNING: 1,
+        StepPhase.WAITING: 2,
+        StepPhase.DONE: 3,
+    }
+    chosen = sorted(steps, key=lambda step: rank[run.steps[step.id].phase])[:MAX_ROWS]
+    keep = {step.id for step in chosen}
+    return [step for step in steps if step.id in keep]
+
+
+def _row(table: Table, step: Step, state: StepRun, clock: Clock) -> None:
+    sign, style = PHASES[state.phase]
+    elapsed = 0.0
+    if state.started_at is not None:
+        elapsed = ((state.ended_at or clock.now()) - state.started_at).total_seconds()
+    time = clock_span(elapsed) if state.started_at else ""
+    says = state.reason or state.note
+    if state.phase is StepPhase.DONE:
+        says = "" if state.how in ("acted", "verified") else HOW.get(state.how, "")
+    table.add_row(
+        Text(sign, style=style),
+        Text(step_name(step), style="" if state.started_at else "quiet"),
+        _bar(step, state, elapsed),
+        time,
+        Text(fit(says, 60), style="quiet" if state.phase is StepPhase.RUNNING else style),
+    )
+
+
+def _bar(step: Step, state: StepRun, elapsed: float) -> Text:
+    """Full when done; under way, elapsed against forecast, never full before it is true."""
+    _, style = PHASES[state.phase]
+    if state.phase is StepPhase.DONE:
+        return Text("━" * BAR_WIDTH, style="good")
+    if state.started_at is None:
+        return Text("╌" * BAR_WIDTH, style="quiet")
+    part = state.fraction
+    if part is None:
+        part = min(0.97, elapsed / max(step.forecast.seconds, 0.1))
+    filled = round(BAR_WIDTH * part)
+    return Text("━" * filled, style=style).append("╌" * (BAR_WIDTH - filled), style="quiet")
+
+
+def run_view(run_id: str, plan: Plan, console: Console, clock: Clock) -> RunView:
+    """The live view on a terminal, plain lines elsewhere."""
+    if console.is_terminal:
+        return LiveView(run_id, plan, console, clock)
+    return PlainView(plan, console)
