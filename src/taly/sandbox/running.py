@@ -1,0 +1,106 @@
+"""The one sandbox of a directory: who has it, where it listens, what its clients need."""
+
+import fcntl
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from taly.errors import UsageError
+
+STATUS = "sandbox.json"
+ENVIRON = "sandbox.env"
+LOG = "sandbox.log"
+LOCK = "sandbox.lock"
+DEFAULT_DIRECTORY = Path(".taly") / "sandbox"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A sandbox that is up, as sandbox.json describes it."""
+
+    pid: int
+    scenario: str
+    description: str
+    speed: float
+    directory: str
+    control: str
+    token: str
+    environ_file: str
+    urls: Mapping[str, str]
+    """Component → where users reach it; components that have no address are left out."""
+
+
+def find_directory(given: Path | None) -> Path:
+    """The directory asked for; else the present one if a sandbox lives there, else the usual."""
+    if given is not None:
+        return given.absolute()
+    here = Path.cwd()
+    return here if (here / STATUS).is_file() else here / DEFAULT_DIRECTORY
+
+
+def claim(directory: Path) -> IO[str]:
+    """Become the directory's one sandbox; hold the file that is returned as long as it runs.
+
+    The operating system frees the claim when the process ends, however it ends. UsageError when
+    another process has it.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / LOCK).open("w")
+    except OSError as error:
+        raise UsageError(
+            f"{directory} cannot be used: {error.strerror}",
+            reference="sandbox-directory",
+            hint="taly sandbox up --dir DIR",
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise already_running(directory) from None
+    return lock
+
+
+def is_claimed(directory: Path) -> bool:
+    """Whether a process is a sandbox in that directory now, be it ready or not."""
+    try:
+        with (directory / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def already_running(directory: Path) -> UsageError:
+    """The error that names the sandbox which has the directory."""
+    running = read_running(directory)
+    which = (
+        f"{running.scenario!r} (process {running.pid}, {running.control})"
+        if running
+        else "one that is still starting"
+    )
+    return UsageError(
+        f"a sandbox runs in {directory} already: {which}",
+        reference="sandbox-running",
+        hint=f"taly sandbox down --dir {shlex.quote(str(directory))}",
+    )
+
+
+def read_running(directory: Path) -> Running | None:
+    """The sandbox that is ready in that directory; None when there is none."""
+    if not is_claimed(directory):
+        return None
+    try:
+        return Running(**json.loads((directory / STATUS).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def exports(environ: Mapping[str, str]) -> str:
+    """Lines for a POSIX shell."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environ.items())

@@ -1,0 +1,122 @@
+"""Runs a platform until it is told to end: in the foreground, or as a background process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from taly.errors import TalyError, UsageError
+from taly.sandbox.files import clear, write_all
+from taly.sandbox.platform import Platform
+from taly.sandbox.running import LOG, Running, claim
+from taly.sandbox.scenario_file import load
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What sandbox to run, and where."""
+
+    scenario: str
+    """A shipped scenario's name, or a file."""
+    directory: str
+    speed: float | None = None
+    database_url: str | None = None
+
+
+def serve(wish: Wish, ready: Callable[[Running], None]) -> list[str]:
+    """Run the sandbox until a signal ends it; `ready` is called once every address answers.
+
+    Returns what could not be ended, in words. Must be called from the main thread.
+    """
+    directory = Path(wish.directory).absolute()
+    scenario = load(wish.scenario)
+    told = threading.Event()
+    with claim(directory):
+        for number in SIGNALS:
+            # Only noted: raising here could lose a server that has just been started. A second
+            # ^C changes nothing, so it cannot leave half of the platform running.
+            signal.signal(number, lambda number, frame: told.set())
+        platform = Platform(scenario, directory, wish.speed, wish.database_url)
+        try:
+            platform.up(told)
+            if not told.is_set():
+                ready(write_all(platform))
+            told.wait()
+        finally:
+            problems = platform.down()
+            clear(directory)
+        return problems
+
+
+def start_detached(wish: Wish) -> Running:
+    """Start a background process and return once it is ready.
+
+    Raises the error for which it could not start, or UsageError with the end of its log.
+    """
+    directory = Path(wish.directory).absolute()
+    claim(directory).close()  # fail before a process is started
+    reading, writing = os.pipe()
+    log = directory / LOG
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "taly.sandbox.serve", json.dumps(asdict(wish)), str(writing)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        line = pipe.readline()
+    return _outcome(line, child, log)
+
+
+def _outcome(line: str, child: "subprocess.Popen[bytes]", log: Path) -> Running:
+    if not line:
+        code = child.wait()
+        end = "\n".join(f"  {text}" for text in log.read_text("utf-8", "replace").splitlines()[-8:])
+        raise UsageError(
+            f"the sandbox ended with status {code} while it started; its log ends with:\n{end}",
+            reference="sandbox-start",
+            hint=f"less {log}",
+        )
+    said = json.loads(line)
+    if "error" in said:
+        child.wait()
+        raise UsageError(**said["error"])
+    # The child is meant to outlive us: nobody waits for it, and it is no leak.
+    child.returncode = 0
+    return Running(**said["ready"])
+
+
+def main(argument: str, writing: int) -> int:
+    """The background process: tells through the pipe `writing` how starting went."""
+    with os.fdopen(writing, "w", encoding="utf-8") as pipe:
+
+        def tell(key: str, value: object) -> None:
+            pipe.write(json.dumps({key: value}) + "\n")
+            pipe.close()
+
+        try:
+            problems = serve(
+                Wish(**json.loads(argument)), lambda running: tell("ready", asdict(running))
+            )
+        except TalyError as error:
+            facts = {"message": error.message, "reference": error.reference, "hint": error.hint}
+            tell("error", facts)
+            return int(error.exit_code)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

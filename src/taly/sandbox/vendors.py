@@ -1,0 +1,136 @@
+"""Makes the emulated vendors that a scenario needs, and the credentials that open them."""
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from taly.sandbox.aws import FrontDoor
+from taly.sandbox.emulator import Emulator
+from taly.sandbox.http import Listener
+from taly.sandbox.world import World
+
+REGION = "eu-central-1"
+APP_RUNNER_SERVICES = ("apprunner", "ecr", "cloudtrail")
+MARK = "SANDBOXSECRET"
+"""Stands in every secret of a sandbox, so that a leak can be searched for."""
+
+CLASSES: Mapping[str, str] = {
+    "postgres": "taly.sandbox.postgres:PostgresEmulator",
+    "serverless": "taly.sandbox.serverless:ServerlessEmulator",
+    "apprunner": "taly.sandbox.apprunner:AppRunnerEmulator",
+    "vercel": "taly.sandbox.vercel:VercelEmulator",
+    "netlify": "taly.sandbox.netlify:NetlifyEmulator",
+}
+"""In starting order; they are stopped in reverse, so that the database outlives its readers."""
+
+
+def made_up_secret() -> str:
+    """A secret of this sandbox alone, marked as one."""
+    return f"{MARK}{secrets.token_hex(12)}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Vendors:
+    """The emulators of one sandbox, and the listeners of their APIs."""
+
+    emulators: dict[str, Emulator]
+    environ: dict[str, str]
+    """What a client needs to reach them, under the names that the vendors' own clients read."""
+    listeners: list[Listener] = field(default_factory=list)
+
+    def serve(self, world: World) -> None:
+        """Open the vendors' APIs on loopback and add their addresses to `environ`."""
+        emulators: Mapping[str, Any] = self.emulators
+        if "vercel" in emulators:
+            url = self._listen(emulators["vercel"].wsgi)
+            self.environ |= {"VERCEL_API_URL": url, "VERCEL_TOKEN": made_up_secret()}
+        if "netlify" in emulators:
+            url = self._listen(emulators["netlify"].wsgi) + "/api/v1"
+            self.environ |= {"NETLIFY_API_URL": url, "NETLIFY_AUTH_TOKEN": made_up_secret()}
+        if emulators.keys() & {"apprunner", "serverless"}:
+            self.environ |= self._serve_aws(emulators)
+        world.secrets.update(value for value in self.environ.values() if MARK in value)
+
+    def _serve_aws(self, emulators: Mapping[str, Any]) -> dict[str, str]:
+        app_runner = emulators["apprunner"].wsgi if "apprunner" in emulators else None
+        door = FrontDoor(
+            by_service=dict.fromkeys(APP_RUNNER_SERVICES, app_runner) if app_runner else {},
+            otherwise=emulators["serverless"].wsgi if "serverless" in emulators else None,
+        )
+        return {
+            "AWS_ENDPOINT_URL": self._listen(door),
+            "AWS_ACCESS_KEY_ID": "AKIASANDBOX000000000",
+            "AWS_SECRET_ACCESS_KEY": made_up_secret(),
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
+    def _listen(self, app: Any) -> str:
+        listener = Listener(app).start()
+        self.listeners.append(listener)
+        return listener.url
+
+
+def make_vendors(
+    world: World, names: Iterable[str], *, directory: Path, database_url: str | None
+) -> Vendors:
+    """Make the emulators of these vendors; the slow ones (PostgreSQL, moto) at the same time.
+
+    If one cannot be made, those that could are stopped again, and its error is raised.
+    """
+    wanted = [name for name in CLASSES if name in set(names)]
+    made: dict[str, Emulator] = {}
+    app_environ: dict[str, str] = {}
+    first: dict[str, Callable[[], Any]] = {
+        "postgres": lambda: _class("postgres")(
+            world, directory=directory, database_url=database_url
+        ),
+        "serverless": lambda: _class("serverless")(world),
+        "vercel": lambda: _class("vercel")(world),
+        "netlify": lambda: _class("netlify")(world),
+    }
+    with ThreadPoolExecutor() as pool:
+        futures = {name: pool.submit(first[name]) for name in wanted if name in first}
+    try:
+        _collect(futures, made)
+        if "postgres" in made:
+            database: Any = made["postgres"]
+            app_environ["DATABASE_URL"] = database.database_url
+        if "apprunner" in wanted:
+            made["apprunner"] = _class("apprunner")(world, environ=dict(app_environ))
+    except BaseException:
+        stop_all(made.values())
+        raise
+    return Vendors(emulators={name: made[name] for name in wanted}, environ=app_environ)
+
+
+def _collect(futures: Mapping[str, Future[Any]], made: dict[str, Emulator]) -> None:
+    errors = []
+    for name, future in futures.items():
+        error = future.exception()
+        if error is None:
+            made[name] = future.result()
+        else:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def stop_all(emulators: Iterable[Emulator]) -> list[Exception]:
+    """Stop them all, whatever one of them does; the errors that they raised."""
+    errors = []
+    for emulator in emulators:
+        try:
+            emulator.stop()
+        except Exception as error:
+            errors.append(error)
+    return errors
+
+
+def _class(vendor: str) -> Any:
+    module, _, name = CLASSES[vendor].partition(":")
+    return getattr(import_module(module), name)
