@@ -36,11 +36,24 @@ Handler = Callable[[Request], Reply]
 Targeted = Callable[[Request], tuple[str, str]]
 """(target, component) of a request, known before it is handled, so that faults can hit it."""
 
+Refused = Callable[[Request, Fault], Response]
+"""The refusal that this fault asks for, in the vendor's own form."""
+
 
 class VendorApp:
     """A WSGI application: one emulated vendor's handler, its faults and its journal."""
 
-    def __init__(self, *, world: World, vendor: str, handler: Handler, targeted: Targeted) -> None:
+    def __init__(
+        self,
+        *,
+        world: World,
+        vendor: str,
+        handler: Handler,
+        targeted: Targeted,
+        refused: Refused | None = None,
+    ) -> None:
+        """`refused` words an injected refusal as the vendor would; None = vendor-neutral JSON."""
+        self._refused = refused
         self._world = world
         self._vendor = vendor
         self._handler = handler
@@ -57,7 +70,8 @@ class VendorApp:
         if fault and fault.kind == "delay":
             time.sleep(fault.seconds)
         if fault and fault.kind in ("refuse", "lose-request"):
-            reply = Reply(response=refusal(fault), target=target, component=component)
+            answer = self._refused(request, fault) if self._refused else refusal(fault)
+            reply = Reply(response=answer, target=target, component=component)
         else:
             reply = self._handler(request)
         self._world.journal.add(
