@@ -1,0 +1,175 @@
+"""What the engine and the commands ask of a store, whichever database it stands on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from taly.engine.owner import Owner
+from taly.model.events import Event, Outcome, Recorded
+from taly.model.plan import Plan
+from taly.model.release import Mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to work on a run, for as long as nobody else has taken it."""
+
+    run_id: str
+    fence: int
+    """Grows with every take-over; an older one can append nothing."""
+    lease_s: float
+    """Real seconds of silence after which another process may take over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """One line of `taly runs`."""
+
+    id: str
+    environment: str
+    purpose: str
+    """rollback, undo or unfreeze."""
+    digest: str
+    """The plan's."""
+    by: str
+    created_at: datetime
+    outcome: Outcome | None
+    """None while unfinished."""
+    finished_at: datetime | None
+    owner: Owner
+    """The process that holds, or last held, the lease."""
+    lease_left_s: float
+    """Real seconds until it may be taken over; 0 or less = it may."""
+    cancel_by: str
+    """Who asked it to stop; empty = nobody."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a process works on it now, as far as can be known."""
+        return self.outcome is None and self.lease_left_s > 0 and not self.owner.is_dead()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRelease:
+    """A release as `taly record` pinned it."""
+
+    content_id: str
+    members: Mapping[str, str]
+    """Component → deployment id."""
+    commit: str
+    label: str
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marked:
+    """What the team said of a release."""
+
+    content_id: str
+    mark: Mark
+    why: str
+    by: str
+    at: datetime
+
+
+class Store(Protocol):
+    """Runs and what else taly must not forget. Safe to use from many threads.
+
+    A database that does not answer raises OutcomeUnknown `store-unreachable`.
+    """
+
+    def create_run(
+        self, plan: Plan, owner: Owner, *, at: datetime, version: str, lease_s: float
+    ) -> Lease:
+        """Lock the plan's environment, store the plan and append RunStarted, all or nothing.
+
+        Raises EnvironmentLocked, which names the run that holds it.
+        """
+        ...
+
+    def take_lease(self, run_id: str, owner: Owner, *, at: datetime, lease_s: float) -> Lease:
+        """Take over a run whose lease ran out or was let go, or whose process is dead here.
+
+        Appends LeaseTaken. Raises EnvironmentLocked while its process lives, UsageError
+        `run-unknown` or `run-finished`.
+        """
+        ...
+
+    def renew(self, lease: Lease) -> None:
+        """Hold the lease for another `lease_s` real seconds; LeaseLost if someone else took it."""
+        ...
+
+    def let_go(self, lease: Lease) -> None:
+        """Let others take the run at once; nothing happens if it is ours no more."""
+        ...
+
+    def append(
+        self, lease: Lease, events: Sequence[tuple[datetime, Event]], *, after: int
+    ) -> list[Recorded]:
+        """Append durably, all or nothing, behind number `after`; renews the lease as well.
+
+        Said again after a lost answer it appends nothing twice. RunFinished also unlocks the
+        environment. Raises LeaseLost.
+        """
+        ...
+
+    def events(self, run_id: str, *, after: int = 0) -> list[Recorded]:
+        """The run's events numbered above `after`, in order."""
+        ...
+
+    def plan(self, run_id: str) -> Plan:
+        """The run's plan; UsageError `run-unknown` if there is no such run."""
+        ...
+
+    def run(self, run_id: str) -> RunSummary:
+        """The run in short; UsageError `run-unknown` if there is no such run."""
+        ...
+
+    def runs(self, environment: str = "", *, limit: int = 50) -> list[RunSummary]:
+        """The newest runs first; of all environments when none is named."""
+        ...
+
+    def unfinished(self, environment: str) -> RunSummary | None:
+        """The run that holds the environment, if one does."""
+        ...
+
+    def request_cancel(self, run_id: str, by: str) -> None:
+        """Ask the run to stop; UsageError `run-unknown` or `run-finished`."""
+        ...
+
+    def cancel_requested_by(self, run_id: str) -> str:
+        """Who asked the run to stop; empty = nobody."""
+        ...
+
+    def name_releases(self, environment: str, content_ids: Sequence[str]) -> Mapping[str, str]:
+        """The names of these releases, oldest given first; new ones get the next free number.
+
+        A name once given is kept for ever.
+        """
+        ...
+
+    def release_names(self, environment: str) -> Mapping[str, str]:
+        """Every content id ever named → its name."""
+        ...
+
+    def record_release(self, environment: str, release: RecordedRelease) -> None:
+        """Pin a release; the same content id again replaces its commit, label, time and author."""
+        ...
+
+    def recorded_releases(self, environment: str) -> list[RecordedRelease]:
+        """The pinned releases, oldest first."""
+        ...
+
+    def mark_release(self, environment: str, marked: Marked) -> None:
+        """Say something of a release; replaces what was said of it before."""
+        ...
+
+    def marks(self, environment: str) -> Mapping[str, Marked]:
+        """Content id → what was said of it last."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
+        ...

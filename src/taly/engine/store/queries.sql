@@ -1,0 +1,120 @@
+-- Every statement that taly sends to its store. Parameters are :named; {now} is the database's (for
+-- SQLite the machine's) real time in Unix seconds, {for_update} locks the rows where that exists.
+
+-- name: read_version
+select coalesce(max(version), 0) as version from schema_version
+
+-- name: write_version
+insert into schema_version (version) values (:version)
+
+-- name: newest_run_id
+select max(id) as id from run
+
+-- name: insert_run
+insert into run (
+    id, environment, purpose, digest, plan, by_whom, created_at,
+    owner_by, owner_host, owner_machine, owner_pid, owner_started, lease_until, fence, last_seq
+) values (
+    :id, :environment, :purpose, :digest, :plan, :by_whom, :at,
+    :owner_by, :owner_host, :owner_machine, :owner_pid, :owner_started, {now} + :lease_s, 1, 0
+)
+on conflict do nothing
+returning id
+
+-- name: lock_run
+select id from run where id = :id {for_update}
+
+-- name: get_run
+select
+    id, environment, purpose, digest, by_whom, created_at, outcome, finished_at, owner_by, owner_host,
+    owner_machine, owner_pid, owner_started, lease_until - {now} as lease_left_s, fence, last_seq,
+    cancel_by
+from run where id = :id
+
+-- name: list_runs
+select
+    id, environment, purpose, digest, by_whom, created_at, outcome, finished_at, owner_by, owner_host,
+    owner_machine, owner_pid, owner_started, lease_until - {now} as lease_left_s, fence, last_seq,
+    cancel_by
+from run
+where :environment = '' or environment = :environment
+order by id desc
+limit :limit
+
+-- name: unfinished_run
+select
+    id, environment, purpose, digest, by_whom, created_at, outcome, finished_at, owner_by, owner_host,
+    owner_machine, owner_pid, owner_started, lease_until - {now} as lease_left_s, fence, last_seq,
+    cancel_by
+from run where environment = :environment and outcome is null
+
+-- name: get_plan
+select plan from run where id = :id
+
+-- name: take_lease
+update run
+set
+    owner_by = :owner_by, owner_host = :owner_host, owner_machine = :owner_machine,
+    owner_pid = :owner_pid, owner_started = :owner_started,
+    lease_until = {now} + :lease_s, fence = fence + 1
+where id = :id
+returning fence, last_seq
+
+-- name: renew
+update run set lease_until = {now} + :lease_s
+where id = :id and fence = :fence and outcome is null
+returning id
+
+-- name: let_go
+update run set lease_until = 0 where id = :id and fence = :fence and outcome is null
+
+-- name: claim_seq
+update run set last_seq = last_seq + :count, lease_until = {now} + :lease_s
+where id = :id and fence = :fence and last_seq = :after and outcome is null
+returning last_seq
+
+-- name: insert_event
+insert into event (run_id, seq, at, fence, body) values (:id, :seq, :at, :fence, :body)
+
+-- name: events_after
+select seq, at, fence, body from event where run_id = :id and seq > :after order by seq
+
+-- name: finish
+update run set outcome = :outcome, finished_at = :at, lease_until = 0 where id = :id
+
+-- name: request_cancel
+update run set cancel_by = :by_whom where id = :id and outcome is null returning id
+
+-- name: cancel_by
+select cancel_by from run where id = :id
+
+-- name: release_names
+select content_id, number from release_name where environment = :environment order by number
+
+-- name: next_release_number
+select coalesce(max(number), 0) + 1 as number from release_name where environment = :environment
+
+-- name: insert_release_name
+insert into release_name (environment, number, content_id) values (:environment, :number, :content_id)
+
+-- name: record_release
+insert into recorded_release (environment, content_id, members, commit_id, label, at, by_whom)
+values (:environment, :content_id, :members, :commit_id, :label, :at, :by_whom)
+on conflict (environment, content_id) do update
+set commit_id = excluded.commit_id, label = excluded.label, at = excluded.at, by_whom = excluded.by_whom
+
+-- name: recorded_releases
+select content_id, members, commit_id, label, at, by_whom from recorded_release
+where environment = :environment order by at, content_id
+
+-- name: mark_release
+insert into mark (environment, content_id, mark, why, by_whom, at)
+values (:environment, :content_id, :mark, :why, :by_whom, :at)
+on conflict (environment, content_id) do update
+set mark = excluded.mark, why = excluded.why, by_whom = excluded.by_whom, at = excluded.at
+
+-- name: marks
+select content_id, mark, why, by_whom, at from mark where environment = :environment
+
+-- name: lock_names
+{lock_names}

@@ -1,0 +1,126 @@
+"""Rows as values, values as rows, and the refusals that speak of a run."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+from taly.engine.codec import event_from_json, event_to_json
+from taly.engine.owner import Owner
+from taly.engine.store.database import Row
+from taly.engine.store.port import Marked, RecordedRelease, RunSummary
+from taly.errors import EnvironmentLocked, UsageError
+from taly.model.events import Recorded
+from taly.model.release import Mark
+
+
+def first(found: Sequence[Row]) -> Row | None:
+    """The first row, if there is one."""
+    return found[0] if found else None
+
+
+def owner_values(owner: Owner) -> dict[str, object]:
+    """The owner as columns."""
+    return {
+        "owner_by": owner.by,
+        "owner_host": owner.host,
+        "owner_machine": owner.machine,
+        "owner_pid": owner.pid,
+        "owner_started": owner.started,
+    }
+
+
+def event_values(run_id: str, one: Recorded) -> dict[str, object]:
+    """The event as columns."""
+    body = event_to_json(one.event)
+    at = one.at.isoformat()
+    return {"id": run_id, "seq": one.seq, "at": at, "fence": one.fence, "body": body}
+
+
+def recorded(row: Row) -> Recorded:
+    """The event in this row."""
+    return Recorded(
+        seq=row["seq"],
+        at=datetime.fromisoformat(row["at"]),
+        fence=row["fence"],
+        event=event_from_json(row["body"]),
+    )
+
+
+def summary(row: Row) -> RunSummary:
+    """The run in this row."""
+    finished = row["finished_at"]
+    return RunSummary(
+        id=row["id"],
+        environment=row["environment"],
+        purpose=row["purpose"],
+        digest=row["digest"],
+        by=row["by_whom"],
+        created_at=datetime.fromisoformat(row["created_at"]),
+        outcome=row["outcome"],
+        finished_at=datetime.fromisoformat(finished) if finished else None,
+        owner=Owner(
+            by=row["owner_by"],
+            host=row["owner_host"],
+            machine=row["owner_machine"],
+            pid=row["owner_pid"],
+            started=row["owner_started"],
+        ),
+        lease_left_s=row["lease_left_s"],
+        cancel_by=row["cancel_by"],
+    )
+
+
+def names(found: Sequence[Row]) -> dict[str, str]:
+    """Content id → name."""
+    return {row["content_id"]: f"R{row['number']}" for row in found}
+
+
+def recorded_release(row: Row) -> RecordedRelease:
+    """The pinned release in this row."""
+    return RecordedRelease(
+        content_id=row["content_id"],
+        members=json.loads(row["members"]),
+        commit=row["commit_id"],
+        label=row["label"],
+        at=datetime.fromisoformat(row["at"]),
+        by=row["by_whom"],
+    )
+
+
+def marked(row: Row) -> Marked:
+    """The mark in this row."""
+    return Marked(
+        content_id=row["content_id"],
+        mark=Mark(row["mark"]),
+        why=row["why"],
+        by=row["by_whom"],
+        at=datetime.fromisoformat(row["at"]),
+    )
+
+
+def locked(run: RunSummary) -> EnvironmentLocked:
+    """The refusal that names who holds the environment, and what helps."""
+    since = run.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    if run.is_alive:
+        state = f"which {run.owner} works on"
+        help_ = f"taly show {run.id}, or taly cancel {run.id}"
+    else:
+        state = f"which {run.owner} left unfinished"
+        help_ = f"taly show {run.id}, then taly resume {run.id}"
+    return EnvironmentLocked(
+        f"{run.environment} is held by {run.id} ({run.purpose}, since {since}), {state}",
+        reference="environment-locked",
+        hint=help_,
+    )
+
+
+def run_unknown(run_id: str) -> UsageError:
+    """The refusal of a run id that the store does not have."""
+    return UsageError(f"there is no run {run_id}", reference="run-unknown", hint="taly runs")
+
+
+def run_finished(run: RunSummary) -> UsageError:
+    """The refusal to go on with a run that has ended."""
+    return UsageError(
+        f"{run.id} has ended: {run.outcome}", reference="run-finished", hint=f"taly show {run.id}"
+    )

@@ -1,0 +1,110 @@
+"""The store's database for one machine: a SQLite file."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from taly.engine.store.database import Result, Row, Transaction, queries, unreachable, upgrade
+
+BUSY_TIMEOUT_S = 30.0
+NOW = "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+class SqliteDatabase:
+    """One connection to one file, used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, made for its owner's eyes only where it is new."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._lock = threading.Lock()
+        # Transactions are begun and ended by us, so that a write takes its lock at the beginning.
+        self._connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        self._connection.row_factory = sqlite3.Row
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise unreachable(error) from error
+
+    def _prepare(self) -> None:
+        ask = self._connection.execute
+        if ask("pragma journal_mode").fetchone()[0] != "wal":
+            ask("pragma journal_mode = wal")
+        # An intent must have reached the disk before the vendor is called.
+        ask("pragma synchronous = full")
+        ask("pragma fullfsync = on")
+        if self._version() == 0:
+            self.run(self._create, again=True)
+        else:
+            upgrade(_Statements(self._connection), self._version())
+
+    def _version(self) -> int:
+        found = self._connection.execute(
+            "select 1 from sqlite_master where name = 'schema_version'"
+        ).fetchone()
+        if not found:
+            return 0
+        return int(self._connection.execute(queries()["read_version"]).fetchone()[0])
+
+    def _create(self, tx: Transaction) -> None:
+        tx.script("create table if not exists schema_version (version integer primary key)")
+        upgrade(tx, self._version())
+
+    def run(self, work: Callable[[Transaction], Result], *, again: bool) -> Result:
+        """Do the work in one transaction; see Database. A local file loses no answers."""
+        with self._lock:
+            try:
+                self._connection.execute("begin immediate")
+                result = work(_Statements(self._connection))
+                self._connection.execute("commit")
+            except sqlite3.OperationalError as error:
+                self._roll_back()
+                raise unreachable(error) from error
+            except BaseException:
+                self._roll_back()
+                raise
+            return result
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("rollback")
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+
+class _Statements:
+    """Statements on an open transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, query: str, **values: object) -> list[Row]:
+        return [dict(row) for row in self._connection.execute(_sql(query), values).fetchall()]
+
+    def many(self, query: str, values: list[dict[str, object]]) -> None:
+        self._connection.executemany(_sql(query), values)
+
+    def script(self, sql: str) -> None:
+        # Not executescript: that would commit first.
+        for statement in sql.split(";"):
+            if statement.strip():
+                self._connection.execute(statement)
+
+
+@cache
+def _sql(query: str) -> str:
+    return (
+        queries()[query]
+        .replace("{now}", NOW)
+        .replace("{for_update}", "")
+        .replace("{lock_names}", "select 1")
+    )
