@@ -3,18 +3,16 @@
 import re
 from datetime import timedelta
 
-PATTERN = r"^-?(?=\d)(\d+d)?(\d+h)?(\d+m)?(\d+s)?$"
+PATTERN = r"^-?(?=[0-9])([0-9]{1,6}d)?([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
 """Also the JSON schema's pattern; a minus sign means before the sandbox came up."""
 
-_FORM = re.compile(r"^(-?)(?=\d)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$")
+_NUMBER = re.compile(r"([0-9]+)([dhms])")
+_UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
 def parse_duration(text: str) -> timedelta:
     """The span that the text names; ValueError if it names none."""
-    match = _FORM.match(text)
-    if match is None:
+    if not re.fullmatch(PATTERN, text) or text.endswith("\n"):
         raise ValueError(f"{text!r} is no span of time; write e.g. 5m, 6h30m or -3d")
-    sign, *numbers = match.groups()
-    days, hours, minutes, seconds = (int(number or 0) for number in numbers)
-    span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    return -span if sign else span
+    span = timedelta(**{_UNITS[unit]: int(number) for number, unit in _NUMBER.findall(text)})
+    return -span if text.startswith("-") else span
