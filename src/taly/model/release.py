@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Protocol
 
 State = Mapping[str, str | bool | int | None]
 """A provider's absolute state of one component, as plain JSON values. Never holds a secret."""
@@ -189,8 +189,38 @@ class Release:
     """True when `taly record` pinned it; False when it was inferred from histories."""
     mark: Mark = Mark.NONE
     mark_why: str = ""
+    unknown: tuple[str, ...] = ()
+    """Components that could not be observed, so that their member is not known."""
+    ambiguous: tuple[str, ...] = ()
+    """Components whose member the evidence leaves open between several deployments."""
+    mixed: bool = False
+    """A state that nobody released: what a partial way back left behind."""
 
     @property
     def is_live(self) -> bool:
         """Whether exactly this set is live now."""
         return bool(self.live) and self.live[-1].end is None
+
+
+class RecordedRelease(Protocol):
+    """A release as `taly record` pinned it; the store keeps these."""
+
+    @property
+    def members(self) -> Mapping[str, str]:
+        """Component → deployment id, as the one who recorded it knew them."""
+        ...
+
+    @property
+    def commit(self) -> str:
+        """The git commit, or empty."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What its people call it, or empty."""
+        ...
+
+    @property
+    def at(self) -> datetime:
+        """When it was recorded."""
+        ...
