@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+import psycopg
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.wrappers import Request, Response
 
@@ -22,6 +23,9 @@ M = TypeVar("M", bound=BaseModel)
 
 OPEN = "/_sandbox/clock"
 """The one path that may be read without the token: taly keeps its clock in step with it."""
+
+IMPOSSIBLE = (LookupError, ValueError, TypeError, StopIteration, psycopg.Error)
+"""What emulators raise when they are asked for something that cannot be."""
 
 
 class Controlled(Protocol):
@@ -210,7 +214,7 @@ def _possible(do: Callable[[], T]) -> T:
     """What an emulator makes of it; its complaint about the request as a Problem."""
     try:
         return do()
-    except (KeyError, ValueError, TypeError) as error:
+    except IMPOSSIBLE as error:
         raise Problem(422, "invalid", f"{type(error).__name__}: {error}") from error
 
 

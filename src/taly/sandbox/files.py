@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -39,6 +40,13 @@ def write_all(platform: Platform) -> Running:
     return running
 
 
+def forget(directory: Path) -> None:
+    """Remove what an earlier sandbox left here: its migrations and taly's record of its runs."""
+    for name in ("prisma", ".taly"):
+        shutil.rmtree(directory / name, ignore_errors=True)
+    clear(directory)
+
+
 def clear(directory: Path) -> None:
     """Remove what holds secrets or says that a sandbox is ready."""
     for name in (STATUS, ENVIRON):
@@ -67,7 +75,9 @@ def taly_toml(platform: Platform) -> str:
     for entry in platform.scenario.components:
         emulator = platform.emulator_of(entry.name)
         table = tomlkit.table()
-        table.update({"provider": entry.vendor, **emulator.settings(entry.name)})
+        settings = emulator.settings(entry.name).items()
+        inside = {key: value.removeprefix(f"{platform.directory}/") for key, value in settings}
+        table.update({"provider": entry.vendor, **inside})
         if entry.after:
             table["after"] = entry.after
         if health := _health(entry.vendor, emulator.url(entry.name)):

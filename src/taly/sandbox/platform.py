@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from taly.errors import TalyError, UsageError
-from taly.sandbox.control import ControlApi
+from taly.sandbox.control import IMPOSSIBLE, ControlApi
 from taly.sandbox.emulator import Emulator
 from taly.sandbox.http import Listener
 from taly.sandbox.later import Later
@@ -168,9 +168,10 @@ def _do(happening: Happening) -> None:
         happening.do()
     except TalyError:
         raise
-    except (KeyError, ValueError, TypeError) as error:
+    except IMPOSSIBLE as error:
         raise UsageError(
-            f"the scenario asks for something that cannot be: {happening.what}: {error}",
+            f"the scenario asks for something that cannot be: {happening.what}: "
+            f"{type(error).__name__}: {error}",
             reference="scenario-impossible",
             hint="taly sandbox schema",
         ) from error

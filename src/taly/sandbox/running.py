@@ -49,6 +49,7 @@ def claim(directory: Path) -> IO[str]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        _refuse_a_strangers(directory)
         lock = (directory / LOCK).open("w")
     except OSError as error:
         raise UsageError(
@@ -62,6 +63,16 @@ def claim(directory: Path) -> IO[str]:
         lock.close()
         raise already_running(directory) from None
     return lock
+
+
+def _refuse_a_strangers(directory: Path) -> None:
+    """A sandbox overwrites taly.toml and prisma/: it must not do so in somebody's checkout."""
+    if not (directory / LOCK).exists() and any(directory.iterdir()):
+        raise UsageError(
+            f"{directory} holds files that no sandbox wrote",
+            reference="sandbox-directory",
+            hint="taly sandbox up --dir DIR   (a directory that is new, empty or a sandbox's)",
+        )
 
 
 def is_claimed(directory: Path) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from taly.errors import TalyError, UsageError
-from taly.sandbox.files import clear, write_all
+from taly.sandbox.files import clear, forget, write_all
 from taly.sandbox.platform import Platform
 from taly.sandbox.running import LOG, Running, claim
 from taly.sandbox.scenario_file import load
@@ -43,6 +43,7 @@ def serve(wish: Wish, ready: Callable[[Running], None]) -> list[str]:
             # Only noted: raising here could lose a server that has just been started. A second
             # ^C changes nothing, so it cannot leave half of the platform running.
             signal.signal(number, lambda number, frame: told.set())
+        forget(directory)
         platform = Platform(scenario, directory, wish.speed, wish.database_url)
         try:
             platform.up(told)

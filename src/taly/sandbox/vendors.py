@@ -8,6 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
+from taly.errors import UsageError
 from taly.sandbox.aws import FrontDoor
 from taly.sandbox.emulator import Emulator
 from taly.sandbox.http import Listener
@@ -86,9 +89,7 @@ def make_vendors(
     made: dict[str, Emulator] = {}
     app_environ: dict[str, str] = {}
     first: dict[str, Callable[[], Any]] = {
-        "postgres": lambda: _class("postgres")(
-            world, directory=directory, database_url=database_url
-        ),
+        "postgres": lambda: _database(world, directory, database_url),
         "serverless": lambda: _class("serverless")(world),
         "vercel": lambda: _class("vercel")(world),
         "netlify": lambda: _class("netlify")(world),
@@ -129,6 +130,26 @@ def stop_all(emulators: Iterable[Emulator]) -> list[Exception]:
         except Exception as error:
             errors.append(error)
     return errors
+
+
+def _database(world: World, directory: Path, url: str | None) -> Any:
+    """The emulated database, its server started; UsageError when the given one is silent."""
+    if url:
+        try:
+            psycopg.connect(url, connect_timeout=5).close()
+        except psycopg.Error as error:
+            raise UsageError(
+                f"the database given with --database-url does not answer: {type(error).__name__}",
+                reference="database-unreachable",
+                hint="psql URL -c 'select 1'",
+            ) from error
+    database = _class("postgres")(world, directory=directory, database_url=url)
+    try:
+        _ = database.database_url
+    except BaseException:
+        database.stop()
+        raise
+    return database
 
 
 def _class(vendor: str) -> Any:
