@@ -133,6 +133,10 @@ class _QuietHandler(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:
         """The journal is our log."""
 
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """No `Server`, and no `Date` of the machine's: where one is sent, it is the vendor's."""
+        self.send_response_only(code, message)
+
 
 class Listener:
     """A WSGI application served on a loopback port, from threads of this process."""
