@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.wrappers import Request, Response
 
 from taly.errors import TalyError
+from taly.sandbox.awsjson import AwsError
 from taly.sandbox.emulator import Emulator
 from taly.sandbox.scenario import FaultEntry, PushEntry, Scenario, Vendor
 from taly.sandbox.scenario_file import mistakes_of
@@ -24,7 +25,7 @@ M = TypeVar("M", bound=BaseModel)
 OPEN = "/_sandbox/clock"
 """The one path that may be read without the token: taly keeps its clock in step with it."""
 
-IMPOSSIBLE = (LookupError, ValueError, TypeError, StopIteration, psycopg.Error)
+IMPOSSIBLE = (LookupError, ValueError, TypeError, StopIteration, psycopg.Error, AwsError)
 """What emulators raise when they are asked for something that cannot be."""
 
 
