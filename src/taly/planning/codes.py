@@ -1,0 +1,61 @@
+"""Every finding that taly or a provider may raise: its code, its severity, what it means."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from taly.model.check import Finding, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What stands behind a finding's code; the reference page is checked against this."""
+
+    severity: Severity
+    """The usual one; a finding may be raised more mildly where something else helps."""
+    meaning: str
+
+
+E, W, N = Severity.ERROR, Severity.WARNING, Severity.NOTE
+
+CODES: Mapping[str, Code] = {
+    "auto-deploy-on": Code(W, "a component left alone still deploys the next push by itself"),
+    "cancel-not-undone": Code(N, "an operation that was cancelled cannot be started again"),
+    "changed-since-run": Code(W, "a component was changed after the run that is taken back"),
+    "component-blocked": Code(E, "the vendor lets nothing be changed on the component now"),
+    "component-unknown": Code(E, "the component could not be observed"),
+    "database-kept-newer": Code(N, "the database keeps migrations that the old code can live with"),
+    "database-needs-restore": Code(E, "the old code needs data back that a migration removed"),
+    "database-needs-revert": Code(E, "the old code cannot live with a migration made since"),
+    "database-skipped": Code(W, "the database was left out, and migrations since do not suit"),
+    "environment-locked": Code(E, "another run holds the environment"),
+    "hobby-limit": Code(E, "the vendor's plan allows only the previous deployment"),
+    "never-served": Code(E, "the deployment never served users, so nobody knows that it works"),
+    "not-in-release": Code(N, "the component did not exist in the release and is left as it is"),
+    "nothing-to-do": Code(N, "everything is there already"),
+    "operation-in-flight": Code(E, "the vendor is changing the component right now"),
+    "order-circle": Code(E, "components are declared to come after each other"),
+    "plan-stale": Code(E, "the component is no longer as it was when the plan was made"),
+    "plan-tampered": Code(E, "the plan is not the one that its digest was made of"),
+    "removals": Code(W, "going back deletes resources, as was agreed to"),
+    "removals-need-consent": Code(E, "going back would delete resources"),
+    "retention-soon": Code(W, "the vendor removes the target deployment within a day"),
+    "steps-missing": Code(E, "the provider knows no way to the target"),
+    "target-ambiguous": Code(E, "the evidence leaves open which deployment the release had"),
+    "target-barred": Code(E, "the vendor has the target deployment and would not make it live"),
+    "target-gone": Code(E, "the vendor has the target deployment no more"),
+    "target-marked-bad": Code(E, "the release asked for is marked bad"),
+    "version-unchecked": Code(N, "the target's commit is not known, so it is not asked for"),
+}
+
+
+def finding(
+    code: str, component: str, text: str, hint: str = "", *, severity: Severity | None = None
+) -> Finding:
+    """A finding of that code, with the code's usual severity unless told otherwise."""
+    return Finding(
+        code=code,
+        severity=severity or CODES[code].severity,
+        component=component,
+        text=text,
+        hint=hint,
+    )
