@@ -80,28 +80,48 @@ class Run:
         return any(step.phase is StepPhase.UNKNOWN for step in self.steps.values())
 
 
+class Fold:
+    """A run that grows with its events, one at a time: constant work an event."""
+
+    def __init__(self, run_id: str, plan: Plan) -> None:
+        """The run before its first event."""
+        self._run = Run(id=run_id, plan=plan, steps={})
+        self._steps = {step.id: StepRun(step=step.id) for step in plan.steps}
+
+    def apply(self, recorded: Recorded) -> None:
+        """Take in the next event. What is done, failed or finished stays so."""
+        if self._run.outcome is not None:
+            return
+        event, at = recorded.event, recorded.at
+        match event:
+            case RunStarted():
+                self._run = replace(self._run, started_at=at, by=event.by)
+            case LeaseTaken():
+                pass
+            case CancelRequested():
+                self._run = replace(self._run, cancel_requested=True)
+            case RunFinished():
+                self._run = replace(self._run, ended_at=at, outcome=event.outcome)
+            case _:
+                old = self._steps[event.step]
+                if old.phase not in (StepPhase.DONE, StepPhase.FAILED):
+                    self._steps[event.step] = _apply_step(old, event, at)
+
+    def step(self, step_id: str) -> StepRun:
+        """Where that step stands now."""
+        return self._steps[step_id]
+
+    def run(self) -> Run:
+        """The run as it stands now."""
+        return replace(self._run, steps=dict(self._steps))
+
+
 def fold(run_id: str, plan: Plan, events: Iterable[Recorded]) -> Run:
     """The run that these events, in their order, make of this plan."""
-    run = Run(id=run_id, plan=plan, steps={step.id: StepRun(step=step.id) for step in plan.steps})
+    growing = Fold(run_id, plan)
     for recorded in events:
-        run = _apply(run, recorded)
-    return run
-
-
-def _apply(run: Run, recorded: Recorded) -> Run:
-    event, at = recorded.event, recorded.at
-    match event:
-        case RunStarted():
-            return replace(run, started_at=at, by=event.by)
-        case LeaseTaken():
-            return run
-        case CancelRequested():
-            return replace(run, cancel_requested=True)
-        case RunFinished():
-            return replace(run, ended_at=at, outcome=event.outcome)
-        case _:
-            old = run.steps[event.step]
-            return replace(run, steps={**run.steps, event.step: _apply_step(old, event, at)})
+        growing.apply(recorded)
+    return growing.run()
 
 
 def _apply_step(
@@ -118,7 +138,9 @@ def _apply_step(
     match event:
         case StepStarted():
             started = old.started_at or at
-            return replace(old, phase=StepPhase.RUNNING, started_at=started, ended_at=None)
+            return replace(
+                old, phase=StepPhase.RUNNING, started_at=started, ended_at=None, reason=""
+            )
         case StepIntended():
             return replace(old, attempt=Attempt(key=event.key, intended_at=at))
         case StepActed():

@@ -1,0 +1,313 @@
+"""The idempotency rule: how one step is done once, whatever dies in between.
+
+For every step that writes, in this order:
+
+1. Hold the fence. Lost: stop, record nothing.
+2. If an earlier intent exists, wait until its time + the vendor's settle time.
+3. Observe. Wanted: done. In flight toward the same target: adopt it. In flight toward another:
+   wait for it, and fail at the deadline; never stack.
+4. Only otherwise: durably append a fenced intent, then act at once, with the step's client token.
+5. Do not trust reads for the settle time after acting; then poll until wanted.
+6. Append a fenced end.
+
+Each clause was found necessary by killing processes at random: without 2 and 5, where reads lag,
+a third of the steps wrote twice. docs/adr/0001 has the figures.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal, Protocol, assert_never
+
+from taly.engine.tasks import Job
+from taly.errors import TalyError, VendorError, VendorRefused, VendorUnavailable
+from taly.model.events import (
+    Event,
+    Recorded,
+    StepActed,
+    StepDone,
+    StepFailed,
+    StepIntended,
+    StepProgressed,
+    StepStarted,
+    StepUnknown,
+)
+from taly.model.plan import Step
+from taly.model.ports import Attempt, Clock, Failed, InFlight, Other, Probe, Provider, Wanted
+
+MAX_SENDS = 3
+"""Writes sent for one step by one process, when the answers were lost and nothing came of them."""
+POLL_MIN_S, POLL_MAX_S = 1.0, 10.0
+POLL_SHARE = 0.04
+"""A poll waits for this share of the time waited already: it is late by 2 % on average."""
+
+End = StepDone | StepFailed | StepUnknown
+
+
+class Pen(Protocol):
+    """How a step writes down what happens, under the run's lease."""
+
+    def append(self, event: Event) -> Recorded:
+        """Return once the event is durable; LeaseLost when another process has the run."""
+        ...
+
+    def check(self) -> None:
+        """Raise LeaseLost when another process is known to have the run."""
+        ...
+
+    def tick(self) -> float:
+        """Real seconds that go on while this process is frozen."""
+        ...
+
+    def is_fresh(self, since: float) -> bool:
+        """Whether nobody can have taken over since an append begun at `tick()` = since."""
+        ...
+
+
+def reconcile(
+    step: Step, *, run_id: str, provider: Provider, clock: Clock, pen: Pen, past: Attempt | None
+) -> Job[End]:
+    """Bring the component to what the step wants; returns the event that ended it, appended.
+
+    `past` is the write that an earlier process made, or may have made, for this step.
+    """
+    pen.append(StepStarted(step=step.id))
+    work = _Reconciliation(step, f"{run_id}:{step.id}", provider, clock, pen, past)
+    try:
+        end = yield from work.run()
+    except Exception as error:
+        end = work.broken_by(error)  # when it was the pen that broke, the next line says so again
+    pen.append(end)
+    return end
+
+
+class _Reconciliation:
+    """One step under way."""
+
+    def __init__(
+        self,
+        step: Step,
+        key: str,
+        provider: Provider,
+        clock: Clock,
+        pen: Pen,
+        attempt: Attempt | None,
+    ) -> None:
+        self._step, self._key, self._provider = step, key, provider
+        self._clock, self._pen, self._attempt = clock, pen, attempt
+        self._started = clock.monotonic()
+        self._trusted_from = self._started
+        """Reads before this may be old (clauses 2 and 5)."""
+        self._at_rest_from = self._started
+        """`Other` before this may be an operation that ended just now, seen late."""
+        self._sends = 0
+        self._answered = bool(attempt and attempt.receipt)
+        """Whether the vendor said yes to our write: then it is never sent again."""
+        self._wrote = attempt is not None
+        """Whether a write of ours may have been applied."""
+        self._adopted = False
+        self._refusal: VendorError | None = None
+        self._note = ""
+
+    def run(self) -> Job[End]:
+        """Clauses 2 to 5."""
+        if self._attempt is not None:
+            intended = self._attempt.intended_at
+            since = max(0.0, (self._clock.now() - intended).total_seconds())
+            self._settle(less=since)
+        while True:
+            while (left := self._trusted_from - self._clock.monotonic()) > 0:
+                yield left
+            self._pen.check()
+            seen = self._look()
+            end = self._judge(seen)
+            if end is not None:
+                return end
+            if self._may_act(seen):
+                end = self._act()
+                if end is not None:
+                    return end
+            else:
+                yield self._pause(seen)
+
+    def broken_by(self, error: Exception) -> StepFailed | StepUnknown:
+        """The end when something broke that is no answer of the vendor's."""
+        if isinstance(error, TalyError):
+            failed = self._failed_by(error)
+        else:
+            reason = f"{self._provider.name} broke: {type(error).__name__}: {error}"
+            failed = StepFailed(step=self._step.id, reason=reason, reference="provider-broken")
+        if self._wrote:
+            return StepUnknown(step=self._step.id, reason=failed.reason)
+        return failed
+
+    # Looking
+
+    def _look(self) -> Probe | VendorError:
+        """Where the component stands; a vendor that does not answer now may do so later."""
+        try:
+            return self._provider.probe(self._step, self._attempt)
+        except (VendorUnavailable, VendorRefused) as error:
+            return error
+
+    def _judge(self, seen: Probe | VendorError) -> End | None:
+        """The step's end, if this ends it."""
+        match seen:
+            case Wanted():
+                return StepDone(
+                    step=self._step.id, how=self._how(), state=seen.state, evidence=seen.evidence
+                )
+            case Failed():
+                return StepFailed(
+                    step=self._step.id,
+                    reason=seen.reason,
+                    reference="vendor-operation-failed",
+                    hint=f"taly status, then taly show {self._run_id}",
+                    evidence=seen.evidence,
+                )
+            case InFlight():
+                self._note_in_flight(seen)
+            case VendorRefused() if not self._wrote:
+                # After a write even a refused read is no proof of what the write did.
+                return self._failed_by(self._refusal or seen)
+            case VendorError():
+                if self._refusal is not None and not self._wrote:
+                    return self._failed_by(self._refusal)
+                self._progress(f"the vendor cannot be asked: {seen.message}")
+            case Other():
+                if self._refusal is not None and self._is_at_rest():
+                    return self._failed_by(self._refusal)
+            case _:
+                assert_never(seen)
+        if self._clock.monotonic() - self._started >= self._step.deadline_s:
+            return self._too_late(seen)
+        return None
+
+    @property
+    def _run_id(self) -> str:
+        return self._key.partition(":")[0]
+
+    def _how(self) -> Literal["acted", "adopted", "already"]:
+        if self._wrote:
+            return "acted"
+        return "adopted" if self._adopted else "already"
+
+    def _note_in_flight(self, seen: InFlight) -> None:
+        after = self._clock.monotonic() + self._provider.settle_s
+        refused, self._refusal = self._refusal, None
+        if seen.same_target:
+            self._adopted = True
+            if self._wrote and not refused and not self._answered:
+                self._acted({"adopted": seen.operation})
+            self._progress(seen.what or f"{seen.operation} is under way")
+        else:
+            self._trusted_from = after
+            self._progress(f"waits for another operation: {seen.what or seen.operation}")
+        self._at_rest_from = after
+
+    def _too_late(self, seen: Probe | VendorError) -> StepFailed | StepUnknown:
+        """What is said at the deadline. Clause 3: what is in flight elsewhere is never stacked."""
+        after = f"after {self._step.deadline_s:.0f} s"
+        match seen:
+            case Other():
+                said = "the vendor accepted the change, and " if self._answered else ""
+                return StepFailed(
+                    step=self._step.id,
+                    reason=f"{said}{after} the component is still not as wanted",
+                    reference="not-as-wanted",
+                    hint="taly status",
+                    evidence=seen.evidence,
+                )
+            case InFlight(same_target=False) if not self._wrote:
+                return StepFailed(
+                    step=self._step.id,
+                    reason=f"another operation is still in flight {after}: "
+                    f"{seen.what or seen.operation}; nothing was sent",
+                    reference="operation-in-flight",
+                    hint="taly status",
+                    evidence=seen.evidence,
+                )
+            case InFlight():
+                reason = f"still in flight {after}: {seen.what or seen.operation}"
+            case VendorError():
+                reason = f"the vendor cannot be asked {after}: {seen.message}"
+            case _:
+                raise AssertionError(f"unreachable: {seen} ends a step before its deadline")
+        return StepUnknown(step=self._step.id, reason=reason)
+
+    # Acting
+
+    def _is_at_rest(self) -> bool:
+        return self._clock.monotonic() >= self._at_rest_from
+
+    def _may_act(self, seen: Probe | VendorError) -> bool:
+        """Clause 4: only when the component is surely at rest, and no write was accepted."""
+        return isinstance(seen, Other) and self._is_at_rest() and not self._answered
+
+    def _act(self) -> StepFailed | None:
+        if self._sends == MAX_SENDS:
+            return StepFailed(
+                step=self._step.id,
+                reason=f"the vendor answered none of {MAX_SENDS} requests, and did none of them",
+                reference="vendor-silent",
+                hint="taly status",
+            )
+        self._sends += 1
+        self._intend()
+        try:
+            receipt = self._provider.act(self._step, self._key)
+        except VendorRefused as error:
+            # Surely not applied; yet one more look: an earlier, unanswered write may be in flight.
+            self._refusal = error
+        except VendorUnavailable as error:
+            self._wrote = True
+            self._progress(f"no answer to the change: {error.message}")
+        except Exception:
+            self._wrote = True
+            raise
+        else:
+            self._wrote = True
+            self._acted(receipt)
+        self._settle()
+        return None
+
+    def _acted(self, receipt: Mapping[str, str]) -> None:
+        """From here on our write is known to be under way: it is never sent again."""
+        assert self._attempt is not None, "an intent stands before every act"
+        self._answered = True
+        receipt = receipt or {"answered": "yes"}  # empty means that no answer came
+        self._attempt = replace(self._attempt, receipt=receipt)
+        self._pen.append(StepActed(step=self._step.id, receipt=receipt))
+
+    def _intend(self) -> None:
+        """Say so durably, right before acting: a process that was frozen in between says it anew.
+
+        Otherwise a successor would count the settle time from an intent far older than the write.
+        """
+        while True:
+            since = self._pen.tick()
+            recorded = self._pen.append(StepIntended(step=self._step.id, key=self._key))
+            self._attempt = Attempt(key=self._key, intended_at=recorded.at)
+            if self._pen.is_fresh(since):
+                return
+
+    def _settle(self, *, less: float = 0.0) -> None:
+        self._trusted_from = self._clock.monotonic() + max(0.0, self._provider.settle_s - less)
+
+    # Waiting and speaking
+
+    def _pause(self, seen: Probe | VendorError) -> float:
+        now = self._clock.monotonic()
+        if isinstance(seen, Other) and not self._is_at_rest():
+            return self._at_rest_from - now
+        waited = now - self._started
+        return min(POLL_MAX_S, max(POLL_MIN_S, waited * POLL_SHARE))
+
+    def _progress(self, note: str) -> None:
+        if note != self._note:
+            self._note = note
+            self._pen.append(StepProgressed(step=self._step.id, note=note))
+
+    def _failed_by(self, error: TalyError) -> StepFailed:
+        return StepFailed(
+            step=self._step.id, reason=error.message, reference=error.reference, hint=error.hint
+        )
