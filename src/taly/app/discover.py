@@ -1,15 +1,22 @@
 """Observe the whole environment at once; one dead vendor hides no other."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import httpx2
 
 from taly.app.context import Context
 from taly.app.parallel import Raised, Result, TimedOut, Value, fan_out
+from taly.engine.verify import ask
 from taly.errors import TalyError
-from taly.model.environment import Component
+from taly.model.environment import Component, HealthCheck
 from taly.model.release import Observation, Observed, Snapshot, Unobserved
+from taly.planning.verifying import filled
 
 OBSERVE_TIMEOUT_S = 45.0
 """Real seconds that a whole observation may take."""
+HEALTH_TIMEOUT_S = 12.0
+"""Real seconds that the applications have to answer one request."""
 
 
 def observe(context: Context, *, timeout_s: float = OBSERVE_TIMEOUT_S) -> Snapshot:
@@ -65,7 +72,32 @@ class Health:
     component: str
     healthy: bool
     says: str
-    """`200 in 12 ms`, `HTTP 500: …`, `no answer`."""
+    """`ok`, or what was seen instead."""
+
+
+def ask_health(context: Context, snapshot: Snapshot) -> Mapping[str, Health]:
+    """What every application that has a health check answers now, to one request each."""
+    checks: list[tuple[str, HealthCheck]] = []
+    for name, observed in seen(snapshot).items():
+        health, _ = filled(context.environment.component(name), observed.live)
+        if health is not None:
+            checks.append((name, health))
+    if not checks:
+        return {}
+    with httpx2.Client(follow_redirects=False) as http:
+        results = fan_out(lambda check: ask(check[1], http), checks, timeout_s=HEALTH_TIMEOUT_S)
+    return {name: _health(name, result) for (name, _), result in zip(checks, results, strict=True)}
+
+
+def _health(component: str, result: Result[str]) -> Health:
+    match result:
+        case Value(wrong):
+            return Health(component=component, healthy=not wrong, says=wrong or "ok")
+        case TimedOut(after_s):
+            says = f"no answer within {after_s:.0f} s"
+        case Raised(error):
+            says = f"{type(error).__name__}: {error}"
+    return Health(component=component, healthy=False, says=says)
 
 
 def seen(snapshot: Snapshot) -> dict[str, Observed]:

@@ -29,6 +29,22 @@ def environment_options(command: F) -> F:
     )(command)
 
 
+def plan_options(command: F) -> F:
+    """What narrows or widens a plan."""
+    for option in (
+        click.option(
+            "--allow-removals", is_flag=True, help="Accept that going back deletes resources."
+        ),
+        click.option(
+            "--with-config", is_flag=True, help="Bring old configuration back where it is known."
+        ),
+        click.option("--skip", multiple=True, metavar="COMPONENT", help="Leave these out."),
+        click.option("--only", multiple=True, metavar="COMPONENT", help="Only these."),
+    ):
+        command = option(command)
+    return command
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 
 

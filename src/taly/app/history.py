@@ -1,0 +1,91 @@
+"""Releases with the names, records and marks that the store keeps."""
+
+from dataclasses import dataclass
+
+from taly.app.context import Context
+from taly.app.discover import observe
+from taly.engine.store import Marked, RecordedRelease
+from taly.errors import UsageError
+from taly.model.release import Mark, Observed, Release, Snapshot
+from taly.planning.hashing import content_id_of
+from taly.planning.releases import Releases, build_releases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What is live now, and which releases there were."""
+
+    snapshot: Snapshot
+    releases: Releases
+
+
+def load_history(context: Context) -> History:
+    """Observe everything and rebuild the releases; new ones get their names, for ever."""
+    return history_of(context, observe(context))
+
+
+def history_of(context: Context, snapshot: Snapshot) -> History:
+    """The releases that this snapshot's histories tell of."""
+    environment, store = context.environment, context.store
+    marks = {id_: (m.mark, m.why) for id_, m in store.marks(environment.name).items()}
+
+    def build() -> Releases:
+        return build_releases(
+            environment,
+            snapshot.components,
+            store.recorded_releases(environment.name),
+            store.release_names(environment.name),
+            marks,
+            environment.policy.grouping_window_s,
+        )
+
+    releases = build()
+    if releases.unnamed:
+        store.name_releases(environment.name, releases.unnamed)
+        releases = build()
+    return History(snapshot=snapshot, releases=releases)
+
+
+def record(context: Context, *, commit: str, label: str) -> RecordedRelease:
+    """Pin what is live now as a release; for CI, right after a deploy was seen to work.
+
+    Raises UsageError when a component cannot be observed: half a release would be a lie.
+    """
+    snapshot = observe(context)
+    members = {}
+    for name, observation in snapshot.components.items():
+        if not isinstance(observation, Observed):
+            raise UsageError(
+                f"{name} cannot be observed ({observation.reason}); nothing was recorded",
+                reference="record-incomplete",
+                hint="taly status",
+            )
+        members[name] = observation.live.id
+    recorded = RecordedRelease(
+        content_id=content_id_of(members),
+        members=members,
+        commit=commit,
+        label=label,
+        at=context.clock.now(),
+        by=context.by,
+    )
+    context.store.record_release(context.environment.name, recorded)
+    return recorded
+
+
+def mark(context: Context, name: str, mark_: Mark, why: str) -> Release:
+    """Say of a release that it is good or bad; UsageError when there is none of that name."""
+    releases = load_history(context).releases
+    release = releases.named(name)
+    if release is None:
+        known = ", ".join(release.name for release in releases)
+        raise UsageError(
+            f"there is no release {name!r}; there are {known}",
+            reference="release-unknown",
+            hint="taly releases",
+        )
+    marked = Marked(
+        content_id=release.content_id, mark=mark_, why=why, by=context.by, at=context.clock.now()
+    )
+    context.store.mark_release(context.environment.name, marked)
+    return release

@@ -1,0 +1,204 @@
+"""Plans: made from a fresh observation, and checked before anything is touched."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from taly.app.context import Context
+from taly.app.discover import observe, seen
+from taly.app.history import History, load_history
+from taly.app.parallel import Raised, Result, TimedOut, Value, fan_out
+from taly.errors import Refused, TalyError
+from taly.model.check import Finding, Severity
+from taly.model.plan import Plan, Step
+from taly.model.ports import Differences, StepOptions
+from taly.model.release import Deployment, Gone, Observed, Release
+from taly.planning.planner import PlanOptions, make_plan
+from taly.planning.preflight import drift, lock_held, refuses
+from taly.planning.target import choose
+from taly.planning.undo import make_undo, make_unfreeze
+
+CHECK_TIMEOUT_S = 60.0
+"""Real seconds that all preflight checks together may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan and everything that was found out about it."""
+
+    plan: Plan
+    findings: tuple[Finding, ...]
+
+    @property
+    def refused(self) -> bool:
+        """Whether it must not run."""
+        return refuses(self.findings)
+
+
+def plan_rollback(context: Context, target: str, options: PlanOptions) -> Planned:
+    """The plan that takes the environment to `target`, with all checks done. Touches nothing.
+
+    `target` is a release's name, `last-good`, `previous`, a commit or a time. Raises Refused when
+    there is no such release, UsageError when --only or --skip name no component.
+    """
+    history = load_history(context)
+    snapshot = history.snapshot
+    choice = choose(target, history.releases, snapshot.components, snapshot.taken_at)
+    live = history.releases.live
+    plan = make_plan(
+        environment=context.environment,
+        snapshot=snapshot,
+        release=choice.release,
+        from_release=live,
+        choice_why=choice.why,
+        steps_of=_steps_of(context, options),
+        differences=_differences(context, history, choice.release),
+        options=options,
+    )
+    return check_plan(context, plan)
+
+
+def check_plan(context: Context, plan: Plan) -> Planned:
+    """Run every preflight check of a plan that was made just now."""
+    found = (*plan.findings, *_lock(context), *_vendor_checks(context, plan))
+    return Planned(plan=plan, findings=tuple(dict.fromkeys(found)))
+
+
+def recheck_plan(context: Context, plan: Plan) -> Planned:
+    """Check a plan that was made earlier against what is live now: a stale plan is refused."""
+    snapshot = observe(context)
+    stale = drift(plan, snapshot)
+    checked = check_plan(context, plan)
+    return Planned(plan=plan, findings=tuple(dict.fromkeys((*stale, *checked.findings))))
+
+
+def plan_undo(context: Context, run_id: str) -> Planned:
+    """The plan that takes a run back, exactly to the state before it."""
+    from taly.app.runs import load_run
+
+    run = load_run(context, run_id)
+    if run.outcome is None:
+        raise Refused(
+            f"run {run_id} is not finished",
+            reference="run-unfinished",
+            hint=f"taly resume {run_id}",
+        )
+    snapshot = observe(context)
+    return check_plan(context, make_undo(context.environment, run.plan, run, snapshot))
+
+
+def plan_unfreeze(context: Context) -> Planned:
+    """The plan that gives auto-deploys back exactly as they were before taly held them."""
+    from taly.app.runs import finished_runs
+
+    snapshot = observe(context)
+    runs = finished_runs(context)
+    return check_plan(context, make_unfreeze(context.environment, runs, snapshot))
+
+
+def _steps_of(
+    context: Context, options: PlanOptions
+) -> Callable[[Observed, Deployment], tuple[Step, ...]]:
+    chosen = StepOptions(with_config=options.with_config, allow_removals=options.allow_removals)
+
+    def steps_of(before: Observed, target: Deployment) -> tuple[Step, ...]:
+        provider = context.environment.component(before.component).provider
+        return context.providers[provider].steps(before, target, chosen)
+
+    return steps_of
+
+
+def _differences(context: Context, history: History, release: Release) -> Mapping[str, Differences]:
+    """What else going there changes, asked of all vendors at once."""
+    pairs = [
+        (observed, target)
+        for name, observed in seen(history.snapshot).items()
+        if (target := target_of(observed, release)) is not None and target.id != observed.live.id
+    ]
+
+    def one(pair: tuple[Observed, Deployment]) -> Differences:
+        observed, target = pair
+        provider = context.environment.component(observed.component).provider
+        return context.providers[provider].differences(observed, target)
+
+    results = fan_out(one, pairs, timeout_s=CHECK_TIMEOUT_S)
+    return {
+        observed.component: _known(observed.component, result)
+        for (observed, _), result in zip(pairs, results, strict=True)
+    }
+
+
+def target_of(observed: Observed, release: Release) -> Deployment | None:
+    """The release's deployment of this component; None when the release has none."""
+    wanted = release.members.get(observed.component)
+    if wanted is None:
+        return None
+    for deployment in observed.history:
+        if deployment.id == wanted:
+            return deployment
+    return Deployment(
+        component=observed.component,
+        id=wanted,
+        label=wanted[:20],
+        commit=release.commit,
+        restorable=Gone(reason="its vendor no longer lists it"),
+    )
+
+
+def _known(component: str, result: Result[Differences]) -> Differences:
+    match result:
+        case Value(value):
+            return value
+        case TimedOut(after_s):
+            said = f"no answer within {after_s:.0f} s"
+        case Raised(error):
+            said = error.message if isinstance(error, TalyError) else repr(error)
+    finding = Finding(
+        code="differences-unknown",
+        severity=Severity.ERROR,
+        component=component,
+        text=f"what going back would change cannot be told: {said}",
+        hint="taly status",
+    )
+    return Differences(findings=(finding,))
+
+
+def _vendor_checks(context: Context, plan: Plan) -> tuple[Finding, ...]:
+    """Every vendor's own checks of every writing step, at once."""
+    steps = [step for step in plan.steps if step.writes]
+    results = fan_out(
+        lambda step: context.providers[step.provider].check(step),
+        steps,
+        timeout_s=CHECK_TIMEOUT_S,
+    )
+    return tuple(
+        finding
+        for step, result in zip(steps, results, strict=True)
+        for finding in _findings(step, result)
+    )
+
+
+def _findings(step: Step, result: Result[tuple[Finding, ...]]) -> tuple[Finding, ...]:
+    match result:
+        case Value(value):
+            return value
+        case TimedOut(after_s):
+            code, said = "vendor-timeout", f"no answer within {after_s:.0f} s"
+        case Raised(error) if isinstance(error, TalyError):
+            code, said = "vendor-unreachable", error.message
+        case Raised(error):
+            code, said = "vendor-unreachable", f"{type(error).__name__}: {error}"
+    text = f"{step.title} cannot be checked: {said}"
+    return (
+        Finding(
+            code=code,
+            severity=Severity.ERROR,
+            component=step.component,
+            text=text,
+            hint="taly status",
+        ),
+    )
+
+
+def _lock(context: Context) -> tuple[Finding, ...]:
+    holder = context.store.unfinished(context.environment.name)
+    return () if holder is None else (lock_held(holder.id, holder.by),)

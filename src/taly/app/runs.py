@@ -1,0 +1,77 @@
+"""Runs: started, followed, resumed, cancelled, and read back from their events."""
+
+from collections.abc import Callable
+from typing import assert_never
+
+from taly.app.context import Context
+from taly.engine.owner import Owner
+from taly.engine.runner import Engine
+from taly.errors import EnvironmentLocked, ExitCode, LeaseLost
+from taly.model.events import Recorded
+from taly.model.plan import Plan
+from taly.model.run import Run, fold
+
+OnEvent = Callable[[Recorded], None]
+
+
+def engine_of(context: Context) -> Engine:
+    """The engine that works on this context's store."""
+    return Engine(
+        store=context.store,
+        providers=context.providers,
+        clock=context.clock,
+        owner=Owner.here(context.by),
+        lease_s=context.environment.policy.lease_s,
+    )
+
+
+def start(context: Context, plan: Plan) -> tuple[Engine, str]:
+    """Lock the environment for this plan; EnvironmentLocked names the run that holds it."""
+    engine = engine_of(context)
+    return engine, engine.start(plan)
+
+
+def follow(engine: Engine, run_id: str, on_event: OnEvent) -> Run:
+    """Work through a run to its end; as `Engine.execute`, with a lost lease as an error."""
+    try:
+        return engine.execute(run_id, on_event)
+    except LeaseLost as lost:
+        raise EnvironmentLocked(
+            f"another process has taken over {run_id}; this one stopped and recorded nothing more",
+            reference="lease-lost",
+            hint=f"taly show {run_id}",
+        ) from lost
+
+
+def load_run(context: Context, run_id: str) -> Run:
+    """The run as its events tell it; UsageError if there is none of that id."""
+    store = context.store
+    return fold(run_id, store.plan(run_id), store.events(run_id))
+
+
+def finished_runs(context: Context) -> list[Run]:
+    """The environment's finished runs, oldest first."""
+    summaries = context.store.runs(context.environment.name, limit=1000)
+    return [load_run(context, one.id) for one in reversed(summaries) if one.outcome is not None]
+
+
+def cancel(context: Context, run_id: str) -> None:
+    """Ask a run to stop: steps under way are brought to their end, no new one starts."""
+    context.store.request_cancel(run_id, context.by)
+
+
+def exit_code(run: Run) -> ExitCode:
+    """What a run means to the shell: 0 only when every step was done and verified."""
+    match run.outcome:
+        case "succeeded":
+            return ExitCode.OK
+        case "failed":
+            return ExitCode.STEP_FAILED
+        case "verification-failed":
+            return ExitCode.VERIFICATION_FAILED
+        case "cancelled":
+            return ExitCode.INTERRUPTED
+        case None:
+            return ExitCode.UNKNOWN if run.has_unknown else ExitCode.INTERRUPTED
+        case _:
+            assert_never(run.outcome)

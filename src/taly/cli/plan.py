@@ -1,0 +1,100 @@
+"""`taly plan`: what would happen, and whether it may. Touches nothing."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taly.cli.options import environment_options, json_option, opened, plan_options
+from taly.cli.output import err, out, print_json
+from taly.errors import ExitCode
+from taly.planning.planner import PlanOptions
+
+if TYPE_CHECKING:
+    from taly.app.plans import Planned
+
+
+@click.command()
+@click.option(
+    "--to",
+    "target",
+    default="last-good",
+    show_default=True,
+    metavar="TARGET",
+    help="R41, last-good, previous, a commit, or a time (2026-11-23T09:00, -2h).",
+)
+@plan_options
+@click.option("-o", "--output", metavar="FILE", help="Write the plan there; rollback takes it.")
+@environment_options
+@json_option
+def plan(
+    target: str,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    with_config: bool,
+    allow_removals: bool,
+    output: str | None,
+    config_path: str,
+    store: str,
+    as_json: bool,
+) -> int:
+    """Show what going back would do, and whether it can be done. Touches nothing."""
+    from taly.app.plans import plan_rollback
+
+    options = PlanOptions(
+        only=only, skip=skip, with_config=with_config, allow_removals=allow_removals
+    )
+    planned = plan_rollback(opened(config_path, store), target, options)
+    if output and not planned.refused:
+        from taly.engine.codec import plan_to_json
+
+        Path(output).write_text(plan_to_json(planned.plan), encoding="utf-8")
+    if as_json:
+        print_json("plan", plan_body(planned))
+    else:
+        show(planned)
+        _next(planned, output)
+    return int(ExitCode.REFUSED if planned.refused else ExitCode.OK)
+
+
+def plan_body(planned: "Planned") -> dict[str, Any]:
+    """The JSON of `taly plan`."""
+    from taly.engine.codec import plan_to_json
+
+    return {
+        "refused": planned.refused,
+        "plan": json.loads(plan_to_json(planned.plan))["plan"],
+        "findings": [
+            {
+                "code": finding.code,
+                "severity": finding.severity.value,
+                "component": finding.component,
+                "text": finding.text,
+                "hint": finding.hint,
+            }
+            for finding in planned.findings
+        ],
+    }
+
+
+def show(planned: "Planned") -> None:
+    """Print a plan; a refused one as a refusal, on stderr."""
+    from taly.cli.plan_view import print_plan
+
+    print_plan(out(), planned.plan, planned.findings)
+
+
+def _next(planned: "Planned", output: str | None) -> None:
+    console = err()
+    console.print()
+    if planned.refused:
+        console.print("refused: nothing was touched", style="bad")
+        return
+    if not planned.plan.steps:
+        console.print("There is nothing to do.", style="good")
+        return
+    command = (
+        f"taly rollback {output}" if output else f"taly rollback --to {planned.plan.to_release}"
+    )
+    console.print(f"next: [command]{command}[/]")

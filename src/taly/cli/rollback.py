@@ -1,0 +1,225 @@
+"""`taly rollback`, `undo`, `unfreeze` and `resume`: the commands that change the world."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from taly.cli.options import environment_options, json_option, opened, plan_options
+from taly.cli.output import err, print_json
+from taly.errors import ExitCode, Refused, UsageError
+from taly.planning.planner import PlanOptions
+
+if TYPE_CHECKING:
+    from taly.app.context import Context
+    from taly.app.plans import Planned
+    from taly.engine.runner import Engine
+    from taly.model.plan import Plan
+    from taly.model.run import Run
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+confirm_option = click.option(
+    "--confirm", default="", metavar="TEXT", help="The text that this environment demands."
+)
+
+
+@click.command()
+@click.argument("plan_file", required=False, type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--to",
+    "target",
+    default=None,
+    metavar="TARGET",
+    help="R41, last-good (the default), previous, a commit, or a time.",
+)
+@plan_options
+@yes_option
+@confirm_option
+@environment_options
+@json_option
+def rollback(
+    plan_file: str | None,
+    target: str | None,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    with_config: bool,
+    allow_removals: bool,
+    yes: bool,
+    confirm: str,
+    config_path: str,
+    store: str,
+    as_json: bool,
+) -> int:
+    """Go back: show the plan, ask, run exactly that, and verify every component.
+
+    Takes a plan that `taly plan -o FILE` wrote, or makes one.
+    """
+    from taly.app.plans import plan_rollback, recheck_plan
+
+    if plan_file and (target or only or skip or with_config or allow_removals):
+        raise UsageError(
+            "a plan file says already what to do; it goes without --to, --only and the like",
+            reference="plan-and-options",
+            hint=f"taly rollback {plan_file}",
+        )
+    context = opened(config_path, store)
+    if plan_file:
+        planned = recheck_plan(context, _read(plan_file, context))
+    else:
+        options = PlanOptions(
+            only=only, skip=skip, with_config=with_config, allow_removals=allow_removals
+        )
+        planned = plan_rollback(context, target or "last-good", options)
+    return _confirm_and_run(context, planned, yes=yes, confirm=confirm, as_json=as_json)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@yes_option
+@confirm_option
+@environment_options
+@json_option
+def undo(run_id: str, yes: bool, confirm: str, config_path: str, store: str, as_json: bool) -> int:
+    """Take a run back: every component to where it was before, settings included."""
+    from taly.app.plans import plan_undo
+
+    context = opened(config_path, store)
+    planned = plan_undo(context, run_id)
+    return _confirm_and_run(context, planned, yes=yes, confirm=confirm, as_json=as_json)
+
+
+@click.command()
+@yes_option
+@confirm_option
+@environment_options
+@json_option
+def unfreeze(yes: bool, confirm: str, config_path: str, store: str, as_json: bool) -> int:
+    """Give auto-deploys back exactly as they were. What is live stays live."""
+    from taly.app.plans import plan_unfreeze
+
+    context = opened(config_path, store)
+    planned = plan_unfreeze(context)
+    return _confirm_and_run(context, planned, yes=yes, confirm=confirm, as_json=as_json)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@environment_options
+@json_option
+def resume(run_id: str, config_path: str, store: str, as_json: bool) -> int:
+    """Go on with a run that was interrupted or killed, or whose outcome is unknown.
+
+    Works from any process that reaches the store; nothing is done twice.
+    """
+    from taly.app.runs import engine_of
+
+    context = opened(config_path, store)
+    engine = engine_of(context)
+    engine.take_over(run_id)
+    return _follow(context, engine, run_id, context.store.plan(run_id), as_json)
+
+
+def _read(plan_file: str, context: "Context") -> "Plan":
+    from taly.engine.codec import plan_from_json
+    from taly.planning.digest import is_intact
+
+    plan = plan_from_json(Path(plan_file).read_bytes())
+    if not is_intact(plan):
+        raise UsageError(
+            f"{plan_file} was changed after it was made: its digest does not fit",
+            reference="plan-altered",
+            hint=f"taly plan --to {plan.to_release} -o {plan_file}",
+        )
+    if plan.environment != context.environment.name:
+        raise UsageError(
+            f"{plan_file} is for {plan.environment!r}, taly.toml for {context.environment.name!r}",
+            reference="plan-of-another-environment",
+            hint="taly plan",
+        )
+    return plan
+
+
+def _confirm_and_run(
+    context: "Context", planned: "Planned", *, yes: bool, confirm: str, as_json: bool
+) -> int:
+    from taly.app.runs import start
+    from taly.cli.plan import plan_body, show
+
+    if not as_json:
+        show(planned)
+    if planned.refused:
+        return _refuse(planned, plan_body(planned) if as_json else None)
+    if not planned.plan.steps:
+        if as_json:
+            print_json("run", {"run": None, "exit_code": 0, "steps": []})
+        err().print("\nThere is nothing to do.", style="good")
+        return int(ExitCode.OK)
+    _confirm(context, planned, yes=yes, confirm=confirm)
+    engine, run_id = start(context, planned.plan)
+    return _follow(context, engine, run_id, planned.plan, as_json)
+
+
+def _refuse(planned: "Planned", body: dict[str, object] | None) -> int:
+    from taly.model.check import Severity
+
+    if body is not None:
+        print_json("plan", body)
+    first = next(f for f in planned.findings if f.severity is Severity.ERROR)
+    if any(finding.code == "environment-locked" for finding in planned.findings):
+        err().print("\nlocked: nothing was touched", style="bad")
+        return int(ExitCode.LOCKED)
+    where = f"{first.component}: " if first.component else ""
+    raise Refused(
+        f"{where}{first.text}; nothing was touched", reference=first.code, hint=first.hint
+    )
+
+
+def _confirm(context: "Context", planned: "Planned", *, yes: bool, confirm: str) -> None:
+    demanded = context.environment.policy.confirm
+    if demanded:
+        if confirm != demanded:
+            raise UsageError(
+                f"this environment demands --confirm={demanded}",
+                reference="confirm-missing",
+                hint=f"the same command with --confirm={demanded}",
+            )
+        return
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask on",
+            reference="no-terminal",
+            hint="the same command with --yes",
+        )
+    click.confirm(f"\nRun plan {planned.plan.digest[:8]} now?", abort=True, err=True)
+
+
+def _follow(context: "Context", engine: "Engine", run_id: str, plan: "Plan", as_json: bool) -> int:
+    from taly.app.runs import exit_code, follow
+    from taly.cli.run_summary import print_summary, run_body
+    from taly.cli.run_view import run_view
+
+    console = err()
+    console.print(f"\n[name]{run_id}[/] [quiet]Ctrl-C stops after the steps under way[/]")
+    with run_view(run_id, plan, console, context.clock) as view:
+        run = follow(engine, run_id, view.on_event)
+    code = exit_code(run)
+    if as_json:
+        print_json("run", run_body(run, int(code)))
+    else:
+        print_summary(run)
+    if plan.on_failure == "undo" and run.outcome in ("failed", "verification-failed"):
+        _take_back(context, run, as_json)
+    return int(code)
+
+
+def _take_back(context: "Context", run: "Run", as_json: bool) -> None:
+    """policy.on_failure = undo: what was done is taken back at once; the failure stays one."""
+    from taly.app.plans import plan_undo
+
+    err().print("\nThe policy says to take back what was done.", style="warn")
+    planned = plan_undo(context, run.id)
+    confirm = context.environment.policy.confirm
+    _confirm_and_run(context, planned, yes=True, confirm=confirm, as_json=as_json)

@@ -1,0 +1,74 @@
+"""`taly runs`, `taly show` and `taly cancel`: runs, read from their events."""
+
+import click
+
+from taly.cli.options import environment_options, json_option, opened
+from taly.cli.output import ago, err, out, print_json
+
+
+@click.command()
+@click.option("--limit", default=20, show_default=True, help="How many, newest first.")
+@environment_options
+@json_option
+def runs(limit: int, config_path: str, store: str, as_json: bool) -> None:
+    """List the runs of this environment, newest first."""
+    context = opened(config_path, store)
+    summaries = context.store.runs(context.environment.name, limit=limit)
+    if as_json:
+        body = [
+            {
+                "id": one.id,
+                "purpose": one.purpose,
+                "plan_digest": one.digest,
+                "by": one.by,
+                "created_at": one.created_at,
+                "finished_at": one.finished_at,
+                "outcome": one.outcome,
+                "alive": one.is_alive,
+            }
+            for one in summaries
+        ]
+        print_json("runs", {"runs": body})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="quiet")
+    for title in ("run", "what", "when", "outcome", "by"):
+        table.add_column(title, no_wrap=True)
+    now = context.clock.now()
+    for one in summaries:
+        outcome = one.outcome or ("under way" if one.is_alive else "unfinished")
+        style = {"succeeded": "good", "under way": "command", "unfinished": "warn"}
+        shown = f"[{style.get(outcome, 'bad')}]{outcome}[/]"
+        table.add_row(one.id, one.purpose, ago(one.created_at, now), shown, one.by)
+    out().print(table if summaries else "There are no runs yet.")
+    if summaries:
+        err().print(f"\nnext: [command]taly show {summaries[0].id}[/]")
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@environment_options
+@json_option
+def show(run_id: str, config_path: str, store: str, as_json: bool) -> None:
+    """Show one run: every step, when it ran, and how it ended."""
+    from taly.app.runs import exit_code, load_run
+    from taly.cli.run_summary import print_summary, run_body
+
+    run = load_run(opened(config_path, store), run_id)
+    if as_json:
+        print_json("run", run_body(run, int(exit_code(run))))
+    else:
+        print_summary(run)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@environment_options
+def cancel(run_id: str, config_path: str, store: str) -> None:
+    """Ask a run to stop: steps under way are brought to their end, no new one starts."""
+    from taly.app.runs import cancel as cancel_run
+
+    cancel_run(opened(config_path, store), run_id)
+    err().print(f"{run_id} stops after the steps that are under way.")
+    err().print(f"\nnext: [command]taly show {run_id}[/], then [command]taly undo {run_id}[/]")
