@@ -53,7 +53,7 @@ def gated(
             if earlier in dependents:
                 dependents[earlier].append(component.name)
     gates: dict[str, tuple[str, ...]] = {}
-    ordered = []
+    ordered: list[tuple[str, Sequence[Step]]] = []
     for name in (name for wave in waves(components) for name in wave):
         gate = tuple(dict.fromkeys(id_ for later in dependents[name] for id_ in gates[later]))
         own = [
@@ -74,7 +74,5 @@ def in_needs_order(steps: Sequence[Step]) -> list[Step]:
     """
     by_id = {step.id: step for step in steps}
     kept = {step.id: [need for need in step.needs if need in by_id] for step in steps}
-    return [
-        replace(by_id[id_], needs=tuple(kept[id_]))
-        for id_ in TopologicalSorter(kept).static_order()
-    ]
+    order = TopologicalSorter(kept).static_order()
+    return [replace(by_id[id_], needs=tuple(kept[id_])) for id_ in order]

@@ -1,0 +1,157 @@
+"""From a snapshot and a release to a plan; a plan that must not run says so in its findings."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from taly.errors import UsageError
+from taly.model.check import Finding, Severity
+from taly.model.environment import Component, Environment
+from taly.model.plan import Plan, Step
+from taly.model.ports import Differences
+from taly.model.release import Mark, Observation, Release, Snapshot, Unobserved
+from taly.planning.codes import finding
+from taly.planning.digest import sealed
+from taly.planning.dispositions import Part, Planning, PlanOptions, StepsOf, part_of
+from taly.planning.forecast import critical_path_s
+from taly.planning.order import circle, gated
+from taly.planning.reach import nearest_restorable, nearest_whole
+from taly.planning.verifying import verify_all_step, verify_step
+
+__all__ = ["PlanOptions", "make_plan"]
+
+
+def make_plan(
+    environment: Environment,
+    snapshot: Snapshot,
+    release: Release,
+    from_release: Release | None,
+    choice_why: str,
+    steps_of: StepsOf,
+    differences: Mapping[str, Differences],
+    options: PlanOptions,
+    *,
+    releases: Sequence[Release] = (),
+) -> Plan:
+    """The plan that takes the environment from the snapshot to the release.
+
+    `releases` are the ones to suggest where this one cannot be reached. What stands in the way
+    becomes a finding of severity ERROR, all of it at once, and the component has no steps; those
+    of the others stay in the plan, so that preflight can say all that is the matter with them.
+    Raises UsageError `no-such-component` for a name in `only` or `skip` that is none.
+    """
+    _check_names(environment, options)
+    planning = Planning(
+        release=release,
+        options=options,
+        steps_of=steps_of,
+        now=snapshot.taken_at,
+        differences=differences,
+    )
+    seen = {c.name: observation(snapshot, c.name) for c in environment.components}
+    parts = {c.name: part_of(c, seen[c.name], planning) for c in environment.components}
+    findings = [*_of_release(release), *_of_order(environment.components)]
+    in_circle = any(one.code == "order-circle" for one in findings)
+    findings.extend(one for part in parts.values() for one in part.findings)
+    steps: tuple[Step, ...] = ()
+    if not in_circle:
+        runnable = {name: part for name, part in parts.items() if part.stands_at is not None}
+        steps, more = assemble(environment.components, seen, runnable)
+        findings.extend(more)
+    if any(one.severity is Severity.ERROR for one in findings):
+        findings = _with_way_out(findings, release, releases, snapshot)
+    elif not any(step.writes for step in steps):
+        findings.append(finding("nothing-to-do", "", f"{release.name} is what is live"))
+    return sealed(
+        Plan(
+            environment=environment.name,
+            made_at=snapshot.taken_at,
+            purpose="rollback",
+            from_release=from_release.name if from_release else "",
+            to_release=release.name,
+            to_content_id=release.content_id,
+            why=choice_why,
+            components=tuple(part.plan for part in parts.values()),
+            steps=steps,
+            findings=tuple(findings),
+            forecast_s=critical_path_s(steps),
+            on_failure=environment.policy.on_failure,
+        )
+    )
+
+
+def observation(snapshot: Snapshot, component: str) -> Observation:
+    """What the snapshot says of the component; one it does not hold was not observed."""
+    return snapshot.components.get(component) or Unobserved(
+        component=component, reason="it was not asked for", reference="not-observed"
+    )
+
+
+def assemble(
+    components: Sequence[Component],
+    seen: Mapping[str, Observation],
+    parts: Mapping[str, Part],
+) -> tuple[tuple[Step, ...], list[Finding]]:
+    """All steps, each after those it needs: writes, then verifications, then all at once."""
+    by_name = {component.name: component for component in components}
+    writing: list[Step] = []
+    verifying: list[Step] = []
+    findings: list[Finding] = []
+    for name, own in gated(components, {name: part.steps for name, part in parts.items()}):
+        writing.extend(own)
+        target, observed = parts[name].stands_at if name in parts else None, seen[name]
+        if target is None or isinstance(observed, Unobserved):
+            continue
+        step, more = verify_step(by_name[name], observed, target, own)
+        verifying.append(step)
+        findings.extend(more)
+    if not verifying:
+        return tuple(writing), findings
+    return (*writing, *verifying, verify_all_step(verifying)), findings
+
+
+def _check_names(environment: Environment, options: PlanOptions) -> None:
+    names = [component.name for component in environment.components]
+    wrong = sorted((options.only | options.skip) - set(names))
+    if wrong:
+        raise UsageError(
+            f"there is no component {', '.join(wrong)}; there are {', '.join(names[:20])}",
+            reference="no-such-component",
+            hint="taly status",
+        )
+
+
+def _of_release(release: Release) -> list[Finding]:
+    if release.mark is not Mark.BAD:
+        return []
+    why = f": {release.mark_why}" if release.mark_why else ""
+    hint = f"taly mark {release.name} good --why …"
+    return [finding("target-marked-bad", "", f"{release.name} is marked bad{why}", hint)]
+
+
+def _of_order(components: Sequence[Component]) -> list[Finding]:
+    around = circle(components)
+    if not around:
+        return []
+    return [finding("order-circle", "", f"`after` leads in a circle: {' → '.join(around)}")]
+
+
+def _with_way_out(
+    findings: Iterable[Finding],
+    release: Release,
+    releases: Sequence[Release],
+    snapshot: Snapshot,
+) -> list[Finding]:
+    """Findings about an unreachable target say what can be reached instead."""
+    stuck = {"target-gone", "target-barred", "target-ambiguous", "hobby-limit", "never-served"}
+    found = list(findings)
+    if not any(one.code in stuck for one in found):
+        return found
+    near = nearest_whole(releases, release, snapshot.components)
+    hint = f"taly plan --to {near.name}" if near else "taly releases"
+    text = nearest_restorable(releases, release, snapshot.components)
+    return [
+        replace(one, text=f"{one.text}. {text}", hint=one.hint or hint)
+        if one.code in stuck
+        else one
+        for one in found
+    ]
