@@ -101,6 +101,12 @@ def bring_up(directory: Path, scenario: str, speed: float | None) -> Sandbox:
     return Sandbox(running=running, control=control, environ=control.environ())
 
 
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """`eventually(condition, within_s=30.0, what="")`: waits for it, fails if it does not come."""
+    return until
+
+
 @pytest.fixture(scope="session")
 def _shared_sandboxes(
     tmp_path_factory: pytest.TempPathFactory,
@@ -140,5 +146,3 @@ def sandbox(
     yield make
     for one in mine:
         one.stop()
-
-

@@ -2,11 +2,11 @@
 
 import fcntl
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from taly.errors import UsageError
 
@@ -41,16 +41,17 @@ def find_directory(given: Path | None) -> Path:
     return here if (here / STATUS).is_file() else here / DEFAULT_DIRECTORY
 
 
-def claim(directory: Path) -> IO[str]:
-    """Become the directory's one sandbox; hold the file that is returned as long as it runs.
+def claim(directory: Path) -> int:
+    """Become the directory's one sandbox; returns the file descriptor that holds the claim.
 
-    The operating system frees the claim when the process ends, however it ends. UsageError when
-    another process has it.
+    It is best never closed: the operating system frees the claim when the process has ended,
+    however it ends, and nobody takes the directory for free any earlier. UsageError when another
+    process has it.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _refuse_a_strangers(directory)
-        lock = (directory / LOCK).open("w")
+        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise UsageError(
             f"{directory} cannot be used: {error.strerror}",
@@ -60,7 +61,7 @@ def claim(directory: Path) -> IO[str]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        lock.close()
+        os.close(lock)
         raise already_running(directory) from None
     return lock
 

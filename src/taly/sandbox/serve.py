@@ -38,11 +38,12 @@ def serve(wish: Wish, ready: Callable[[Running], None]) -> list[str]:
     directory = Path(wish.directory).absolute()
     scenario = load(wish.scenario)
     told = threading.Event()
-    with claim(directory):
-        for number in SIGNALS:
-            # Only noted: raising here could lose a server that has just been started. A second
-            # ^C changes nothing, so it cannot leave half of the platform running.
-            signal.signal(number, lambda number, frame: told.set())
+    lock = claim(directory)
+    for number in SIGNALS:
+        # Only noted: raising here could lose a server that has just been started. A second ^C
+        # changes nothing, so it cannot leave half of the platform running.
+        signal.signal(number, lambda number, frame: told.set())
+    try:
         forget(directory)
         platform = Platform(scenario, directory, wish.speed, wish.database_url)
         try:
@@ -53,7 +54,10 @@ def serve(wish: Wish, ready: Callable[[Running], None]) -> list[str]:
         finally:
             problems = platform.down()
             clear(directory)
-        return problems
+    except BaseException:
+        os.close(lock)
+        raise
+    return problems
 
 
 def start_detached(wish: Wish) -> Running:
@@ -62,7 +66,7 @@ def start_detached(wish: Wish) -> Running:
     Raises the error for which it could not start, or UsageError with the end of its log.
     """
     directory = Path(wish.directory).absolute()
-    claim(directory).close()  # fail before a process is started
+    os.close(claim(directory))  # fail before a process is started
     reading, writing = os.pipe()
     log = directory / LOG
     with log.open("wb") as output:
