@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ class Context:
     environ: Mapping[str, str] = field(repr=False)
     speed: float = 1.0
     """How many times faster than real time the clock runs; 1 outside a sandbox."""
+    _providers: dict[str, Provider] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def environment(self) -> Environment:
@@ -49,11 +52,21 @@ class Context:
         """Where runs, releases' names and marks are kept."""
         return open_store(self.config.store)
 
-    @cached_property
+    def provider(self, name: str) -> Provider:
+        """The provider of that name; made once, whichever thread asks first.
+
+        Raises UsageError when there is none of that name.
+        """
+        with self._lock:
+            if name not in self._providers:
+                self._providers[name] = provider_factory(name)(self.environ, self.clock)
+            return self._providers[name]
+
+    @property
     def providers(self) -> Mapping[str, Provider]:
-        """One provider a vendor that the environment uses."""
+        """One provider for each vendor that the environment uses."""
         names = {component.provider for component in self.environment.components}
-        return {name: provider_factory(name)(self.environ, self.clock) for name in sorted(names)}
+        return {name: self.provider(name) for name in sorted(names)}
 
     @property
     def by(self) -> str:

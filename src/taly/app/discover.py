@@ -28,7 +28,7 @@ def observe(context: Context, *, timeout_s: float = OBSERVE_TIMEOUT_S) -> Snapsh
     taken_at = context.clock.now()
 
     def one(component: Component) -> Observation:
-        return context.providers[component.provider].observe(component)
+        return context.provider(component.provider).observe(component)
 
     results = fan_out(one, environment.components, timeout_s=timeout_s)
     seen = {

@@ -11,9 +11,9 @@ from taly.errors import Refused, TalyError
 from taly.model.check import Finding, Severity
 from taly.model.plan import Plan, Step
 from taly.model.ports import Differences, StepOptions
-from taly.model.release import Deployment, Gone, Observed, Release
+from taly.model.release import Deployment, Gone, Observed, Release, Snapshot
 from taly.planning.planner import PlanOptions, make_plan
-from taly.planning.preflight import drift, lock_held, refuses
+from taly.planning.preflight import judge, lock_held, merged, refusal
 from taly.planning.target import choose
 from taly.planning.undo import make_undo, make_unfreeze
 
@@ -31,7 +31,7 @@ class Planned:
     @property
     def refused(self) -> bool:
         """Whether it must not run."""
-        return refuses(self.findings)
+        return refusal(self.findings)
 
 
 def plan_rollback(context: Context, target: str, options: PlanOptions) -> Planned:
@@ -53,22 +53,22 @@ def plan_rollback(context: Context, target: str, options: PlanOptions) -> Planne
         steps_of=_steps_of(context, options),
         differences=_differences(context, history, choice.release),
         options=options,
+        releases=history.releases.all,
     )
-    return check_plan(context, plan)
+    return check_plan(context, plan, snapshot)
 
 
-def check_plan(context: Context, plan: Plan) -> Planned:
-    """Run every preflight check of a plan that was made just now."""
-    found = (*plan.findings, *_lock(context), *_vendor_checks(context, plan))
-    return Planned(plan=plan, findings=tuple(dict.fromkeys(found)))
+def check_plan(context: Context, plan: Plan, snapshot: Snapshot) -> Planned:
+    """Run every preflight check of a plan against what is live now. Touches nothing."""
+    found = merged(
+        plan.findings, judge(plan, snapshot), _lock(context), _vendor_checks(context, plan)
+    )
+    return Planned(plan=plan, findings=found)
 
 
 def recheck_plan(context: Context, plan: Plan) -> Planned:
-    """Check a plan that was made earlier against what is live now: a stale plan is refused."""
-    snapshot = observe(context)
-    stale = drift(plan, snapshot)
-    checked = check_plan(context, plan)
-    return Planned(plan=plan, findings=tuple(dict.fromkeys((*stale, *checked.findings))))
+    """Check a plan that was made earlier against what is live now: a stale one is refused."""
+    return check_plan(context, plan, observe(context))
 
 
 def plan_undo(context: Context, run_id: str) -> Planned:
@@ -83,7 +83,8 @@ def plan_undo(context: Context, run_id: str) -> Planned:
             hint=f"taly resume {run_id}",
         )
     snapshot = observe(context)
-    return check_plan(context, make_undo(context.environment, run.plan, run, snapshot))
+    plan = make_undo(context.environment, run.plan, run, snapshot)
+    return check_plan(context, plan, snapshot)
 
 
 def plan_unfreeze(context: Context) -> Planned:
@@ -92,7 +93,8 @@ def plan_unfreeze(context: Context) -> Planned:
 
     snapshot = observe(context)
     runs = finished_runs(context)
-    return check_plan(context, make_unfreeze(context.environment, runs, snapshot))
+    plan = make_unfreeze(context.environment, runs, snapshot)
+    return check_plan(context, plan, snapshot)
 
 
 def _steps_of(
@@ -102,7 +104,7 @@ def _steps_of(
 
     def steps_of(before: Observed, target: Deployment) -> tuple[Step, ...]:
         provider = context.environment.component(before.component).provider
-        return context.providers[provider].steps(before, target, chosen)
+        return context.provider(provider).steps(before, target, chosen)
 
     return steps_of
 
@@ -118,7 +120,7 @@ def _differences(context: Context, history: History, release: Release) -> Mappin
     def one(pair: tuple[Observed, Deployment]) -> Differences:
         observed, target = pair
         provider = context.environment.component(observed.component).provider
-        return context.providers[provider].differences(observed, target)
+        return context.provider(provider).differences(observed, target)
 
     results = fan_out(one, pairs, timeout_s=CHECK_TIMEOUT_S)
     return {
@@ -166,7 +168,7 @@ def _vendor_checks(context: Context, plan: Plan) -> tuple[Finding, ...]:
     """Every vendor's own checks of every writing step, at once."""
     steps = [step for step in plan.steps if step.writes]
     results = fan_out(
-        lambda step: context.providers[step.provider].check(step),
+        lambda step: context.provider(step.provider).check(step),
         steps,
         timeout_s=CHECK_TIMEOUT_S,
     )

@@ -43,7 +43,10 @@ def plan(
     from taly.app.plans import plan_rollback
 
     options = PlanOptions(
-        only=only, skip=skip, with_config=with_config, allow_removals=allow_removals
+        only=frozenset(only),
+        skip=frozenset(skip),
+        with_config=with_config,
+        allow_removals=allow_removals,
     )
     planned = plan_rollback(opened(config_path, store), target, options)
     if output and not planned.refused:

@@ -68,7 +68,10 @@ def rollback(
         planned = recheck_plan(context, _read(plan_file, context))
     else:
         options = PlanOptions(
-            only=only, skip=skip, with_config=with_config, allow_removals=allow_removals
+            only=frozenset(only),
+            skip=frozenset(skip),
+            with_config=with_config,
+            allow_removals=allow_removals,
         )
         planned = plan_rollback(context, target or "last-good", options)
     return _confirm_and_run(context, planned, yes=yes, confirm=confirm, as_json=as_json)
