@@ -1,0 +1,75 @@
+"""The store on PostgreSQL."""
+
+import threading
+
+import psycopg
+import pytest
+from engine_world import NOON
+from store_contract import StoreContract, begin
+
+from taly.engine.store import open_store
+from taly.errors import OutcomeUnknown
+from taly.model.events import StepStarted
+
+
+class TestPostgresStore(StoreContract):
+    @pytest.fixture
+    def url(self, postgres_url: str) -> str:
+        return postgres_url
+
+
+def _cut_connections(url: str) -> None:
+    """What a server's restart does to a client."""
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'taly'"
+        )
+
+
+def test_a_cut_connection_is_made_anew(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    lease = begin(store)
+    for number in range(1, 4):
+        _cut_connections(postgres_url)
+        store.append(lease, [(NOON, StepStarted(step="a"))], after=number)
+    _cut_connections(postgres_url)
+    assert len(store.events(lease.run_id)) == 4
+    _cut_connections(postgres_url)
+    begin(store, environment="staging")  # cut before it began: safe to do again
+    store.close()
+
+
+def test_everything_stands_in_a_schema_of_its_own(postgres_url: str) -> None:
+    open_store(postgres_url).close()
+    with psycopg.connect(postgres_url) as other:
+        found = other.execute(
+            "select distinct schemaname from pg_tables where tablename in ('run', 'event', 'mark')"
+        ).fetchall()
+    assert found == [("taly",)]
+
+
+def test_two_first_processes_make_the_schema_once(postgres_url: str) -> None:
+    failed: list[BaseException] = []
+
+    def first() -> None:
+        try:
+            open_store(postgres_url).close()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=first) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_a_server_out_of_reach_says_so_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("taly.engine.store.postgres.RETRY_S", 0.3)
+    with pytest.raises(OutcomeUnknown) as refusal:
+        open_store("postgresql://ana:hunter2@127.0.0.1:1/db")
+    assert refusal.value.reference == "store-unreachable"
+    assert "hunter2" not in str(refusal.value)
