@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from taly.errors import VendorRefused, VendorUnavailable
+from taly.errors import UsageError, VendorRefused, VendorUnavailable
 
 PASSING_CODES = frozenset(
     {
@@ -61,8 +61,17 @@ class AwsClients:
 
 @contextmanager
 def aws_errors(call: str) -> Iterator[None]:
-    """Turn botocore's errors of this call into VendorUnavailable and VendorRefused."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    """Turn botocore's errors of this call into VendorUnavailable and VendorRefused.
+
+    Missing credentials or a missing region are the user's to give: UsageError.
+    """
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        NoRegionError,
+        PartialCredentialsError,
+    )
 
     try:
         yield
@@ -72,6 +81,13 @@ def aws_errors(call: str) -> Iterator[None]:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         kind = VendorUnavailable if code in PASSING_CODES or status >= 500 else VendorRefused
         raise kind(f"{call}: {code}: {message}", reference=f"aws-{_kebab(code)}") from error
+    except (NoCredentialsError, PartialCredentialsError, NoRegionError) as error:
+        missing = "region" if isinstance(error, NoRegionError) else "credentials"
+        raise UsageError(
+            f"{call}: AWS needs {missing}: {error}",
+            reference=f"aws-{missing}-missing",
+            hint="aws configure",
+        ) from error
     except BotoCoreError as error:
         name = type(error).__name__
         raise VendorUnavailable(f"{call}: {name}: {error}", reference="aws-unreachable") from error

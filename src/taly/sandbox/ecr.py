@@ -336,7 +336,7 @@ def _paged(body: Mapping[str, Any], items: list[Any]) -> tuple[list[Any], str | 
 
 
 def _has_status(image: Image, body: Mapping[str, Any]) -> bool:
-    status = body.get("filter", {}).get("tagStatus", "ANY")
+    status = str(body.get("filter", {}).get("tagStatus", "ANY"))
     return status == "ANY" or (status == "TAGGED") == bool(image.tags)
 
 
