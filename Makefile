@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help test check lint types layers demo bench clean
+.PHONY: help test check lint types layers demo bench docs clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -35,6 +35,9 @@ demo: $(VENV)/.ready  ## break a platform, roll it back, see it hold: about two 
 
 bench: $(VENV)/.ready  ## the measurements that the README quotes
 	$(BIN)/python -m bench
+
+docs: $(VENV)/.ready  ## write the reference pages that come from the code
+	$(BIN)/python tools/write_reference.py
 
 clean:           ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

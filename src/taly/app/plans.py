@@ -14,9 +14,10 @@ from taly.model.ports import Differences, StepOptions
 from taly.model.release import Deployment, Gone, Observed, Release, Snapshot
 from taly.planning.planner import PlanOptions, make_plan
 from taly.planning.preflight import judge, lock_held, merged, refusal
-from taly.planning.target import choose
+from taly.planning.target import Choice, choose
 from taly.planning.undo import make_undo, make_unfreeze
 
+LAST_GOOD = "last-good"
 CHECK_TIMEOUT_S = 60.0
 """Real seconds that all preflight checks together may take."""
 
@@ -42,8 +43,10 @@ def plan_rollback(context: Context, target: str, options: PlanOptions) -> Planne
     """
     history = load_history(context)
     snapshot = history.snapshot
-    choice = choose(target, history.releases, snapshot.components, snapshot.taken_at)
     live = history.releases.live
+    choice = _went_back_already(context, live) if target == LAST_GOOD else None
+    if choice is None:
+        choice = choose(target, history.releases, snapshot.components, snapshot.taken_at)
     plan = make_plan(
         environment=context.environment,
         snapshot=snapshot,
@@ -56,6 +59,21 @@ def plan_rollback(context: Context, target: str, options: PlanOptions) -> Planne
         releases=history.releases.all,
     )
     return check_plan(context, plan, snapshot)
+
+
+def _went_back_already(context: Context, live: Release | None) -> Choice | None:
+    """The live release itself, when taly's own last rollback led to it.
+
+    Whoever types `taly rollback` twice at 2 a.m. must not go back two releases.
+    """
+    done = [run for run in context.store.runs(context.environment.name) if run.outcome]
+    if live is None or not done or done[0].outcome != "succeeded":
+        return None
+    plan = context.store.plan(done[0].id)
+    if plan.purpose != "rollback" or plan.to_content_id != live.content_id:
+        return None
+    why = f"{live.name} is where {done[0].id} went back to; to go further back, name a release"
+    return Choice(release=live, why=why)
 
 
 def check_plan(context: Context, plan: Plan, snapshot: Snapshot) -> Planned:
