@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help test check lint types layers demo bench docs clean
+.PHONY: help test check lint types layers demo bench docs picture clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -37,7 +37,10 @@ bench: $(VENV)/.ready  ## the measurements that the README quotes
 	$(BIN)/python -m bench
 
 docs: $(VENV)/.ready  ## write the reference pages that come from the code
-	$(BIN)/python tools/write_reference.py
+	$(BIN)/python -m tools.write_reference
+
+picture: $(VENV)/.ready  ## record docs/rollback.svg from a real run
+	$(BIN)/python -m tools.record_picture
 
 clean:           ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build dist

@@ -1,0 +1,56 @@
+"""Records what a terminal shows of a rollback as docs/rollback.svg: `make picture`.
+
+Everything in the picture is printed by a real run on the sandbox.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from taly.sandbox.client import ControlClient
+from taly.sandbox.running import read_running
+
+PICTURE = Path(__file__).parent.parent / "docs" / "rollback.svg"
+SPEED = "100"
+
+
+def main() -> int:
+    """Start a sandbox, roll it back, and draw what was printed."""
+    console = Console(record=True, width=84, file=sys.stderr, force_terminal=True)
+    with tempfile.TemporaryDirectory(prefix="taly-picture-") as folder:
+        environ = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "80", "TERM": "xterm-256color"}
+        environ.pop("NO_COLOR", None)
+        _taly(["sandbox", "up", "--detach", "--dir", folder, "--speed", SPEED], folder, environ)
+        try:
+            running = read_running(Path(folder))
+            assert running is not None
+            environ |= ControlClient(running.control, running.token).environ()
+            for command in (["status"], ["rollback", "--yes"], ["status"]):
+                console.print(Text(f"$ taly {' '.join(command)}", style="bold cyan"))
+                console.print(Text.from_ansi(_taly(command, folder, environ)))
+        finally:
+            _taly(["sandbox", "down", "--dir", folder], folder, environ)
+    PICTURE.write_text(console.export_svg(title="taly"), encoding="utf-8")
+    return 0
+
+
+def _taly(arguments: list[str], folder: str, environ: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "taly", *arguments],
+        cwd=folder,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=None,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
