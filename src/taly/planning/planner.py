@@ -109,6 +109,16 @@ def assemble(
     return (*writing, *verifying, verify_all_step(verifying)), findings
 
 
+def completed(plan: Plan, writing: Sequence[Step], verifying: Sequence[Step]) -> Plan:
+    """A plan without steps yet, with these, the forecast and the digest."""
+    steps = (*writing, *verifying, *((verify_all_step(verifying),) if verifying else ()))
+    findings = plan.findings
+    if not writing:
+        text = "everything is as it should be already"
+        findings = (*findings, finding("nothing-to-do", "", text))
+    return sealed(replace(plan, steps=steps, findings=findings, forecast_s=critical_path_s(steps)))
+
+
 def _check_names(environment: Environment, options: PlanOptions) -> None:
     names = [component.name for component in environment.components]
     wrong = sorted((options.only | options.skip) - set(names))

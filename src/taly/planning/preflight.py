@@ -11,7 +11,7 @@ from taly.planning.planner import observation
 from taly.planning.standing import standing, unknown
 
 
-def refusal(findings: Iterable[Finding]) -> bool:
+def refuses(findings: Iterable[Finding]) -> bool:
     """Whether any of these means that nothing may be touched."""
     return any(one.severity is Severity.ERROR for one in findings)
 
