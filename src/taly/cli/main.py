@@ -1,5 +1,6 @@
 """`taly`: the commands, and the one place where errors become exit codes."""
 
+import os
 import sys
 
 import click
@@ -52,6 +53,15 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
+def _bug(error: Exception) -> TalyError:
+    return TalyError(
+        f"taly itself broke: {type(error).__name__}: {error}\n"
+        "  A run that was under way is kept; `taly runs` shows it, `taly resume` goes on.",
+        reference="bug",
+        hint="the same command with TALY_DEBUG=1 shows where, for a report",
+    )
+
+
 def run(arguments: list[str]) -> int:
     """Run one command line; its exit code."""
     try:
@@ -65,4 +75,12 @@ def run(arguments: list[str]) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         err().print("interrupted", style="warn")
         return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return int(ExitCode.INTERRUPTED)
+    except Exception as error:
+        if os.environ.get("TALY_DEBUG"):
+            raise
+        print_error(_bug(error))
+        return int(ExitCode.BUG)
     return int(code) if isinstance(code, int) else int(ExitCode.OK)
