@@ -13,7 +13,7 @@ from taly.model.plan import Plan, Step
 from taly.model.ports import Differences, StepOptions
 from taly.model.release import Deployment, Gone, Observed, Release, Snapshot
 from taly.planning.planner import PlanOptions, make_plan
-from taly.planning.preflight import judge, lock_held, merged, refusal
+from taly.planning.preflight import judge, lock_held, merged, refuses
 from taly.planning.target import Choice, choose
 from taly.planning.undo import make_undo, make_unfreeze
 
@@ -32,7 +32,7 @@ class Planned:
     @property
     def refused(self) -> bool:
         """Whether it must not run."""
-        return refusal(self.findings)
+        return refuses(self.findings)
 
 
 def plan_rollback(context: Context, target: str, options: PlanOptions) -> Planned:
