@@ -1,7 +1,7 @@
 """What each migration after the target release means for going back: keep, revert or restore.
 
-The text is parsed with PostgreSQL's own grammar and played over what the earlier migrations made, so
-that only the difference counts. What cannot be read or known counts against keeping.
+The text is parsed with PostgreSQL's own grammar and played over what the earlier migrations made,
+so that only the difference counts. What cannot be read or known counts against keeping.
 """
 
 from collections.abc import Sequence
@@ -29,13 +29,15 @@ def classify(name: str, sql: str, catalog: CatalogFacts) -> Migration:
 def classify_all(
     texts: Sequence[Text], *, after: int, catalog: CatalogFacts
 ) -> tuple[Migration, ...]:
-    """The verdicts on `texts[after:]`; those before it tell what there was.
+    """The verdicts on `texts[after:]`, seen by code that was made for the schema before them.
+
+    So what one of them adds and a later one drops, or renames and renames back, does not count.
 
     `catalog.earlier` is not read here; `catalog.complete` says whether `texts` starts with the
     database's first migration.
     """
     return tuple(
-        _verdict(name, list(found))
+        _verdict(name, found)
         for name, found in _played(texts, after, catalog.complete, catalog.answers.get)
     )
 
@@ -54,27 +56,47 @@ def wanted_facts(texts: Sequence[Text], *, after: int, complete: bool) -> tuple[
 
 def _played(
     texts: Sequence[Text], after: int, complete: bool, ask: Ask
-) -> "list[tuple[str, list[Effect]]]":
-    schema, out = Schema(complete=complete), []
+) -> list[tuple[str, list[Effect]]]:
+    schema = Schema(complete=complete)
+    before: set[Effect] = set()
+    lasting: set[Effect] = set()
+    out: list[tuple[str, list[Effect]]] = []
     for number, (name, text) in enumerate(texts):
+        if number == after:
+            schema.settle()
         problem = _play(schema, text)
+        if problem is not None:
+            # After a gap nothing is sure any more: what was known may have been changed in it.
+            lasting |= {*before, problem}
+            schema, before, found = Schema(), set(), [problem]
+        elif number >= after:
+            now = list(effects(schema, ask))
+            found = [effect for effect in now if effect not in before]
+            before = set(now)
         if number >= after:
-            out.append((name, problem or list(effects(schema, ask))))
-        # After a gap nothing is sure any more: what was known may have been changed in it.
-        schema = Schema() if problem else schema
-        schema.settle()
-    return out
+            out.append((name, found))
+    lasting |= before
+    return [(name, [_seen(effect, lasting) for effect in found]) for name, found in out]
 
 
-def _play(schema: Schema, text: str | None) -> list[Effect]:
+def _seen(effect: Effect, lasting: set[Effect]) -> Effect:
+    """The effect, unless a later migration took it back."""
+    if effect in lasting or not effect.breaks:
+        return effect
+    reason = f"{effect.reason} (taken back by a later migration)"
+    return Effect(breaks=False, undo="automatic", reason=reason)
+
+
+def _play(schema: Schema, text: str | None) -> Effect | None:
+    """Play a text over the schema; an effect when that cannot be done."""
     if text is None:
-        return [Effect(breaks=True, undo="data", reason="its text is not to be had")]
+        return Effect(breaks=True, undo="data", reason="its text is not to be had")
     try:
         apply(schema, text)
     except ValueError as error:
         said = str(error).splitlines()[0] if str(error) else "syntax error"
-        return [Effect(breaks=True, undo="data", reason=f"it does not parse: {said}")]
-    return []
+        return Effect(breaks=True, undo="data", reason=f"it does not parse: {said}")
+    return None
 
 
 def _verdict(name: str, found: list[Effect]) -> Migration:

@@ -16,12 +16,12 @@ def effects(schema: Schema, ask: Ask) -> Iterator[Effect]:
     for dropped in schema.dropped_tables:
         yield Effect(breaks=True, undo="data", reason=f"table {dropped.was} is gone with its rows")
     for table in schema.tables.values():
-        yield from _table(schema, table, ask)
+        yield from _table(table, ask)
     yield from _enums(schema, ask)
     yield from _indexes(schema, ask)
 
 
-def _table(schema: Schema, table: Table, ask: Ask) -> Iterator[Effect]:
+def _table(table: Table, ask: Ask) -> Iterator[Effect]:
     if table.was is None:
         yield Effect(breaks=False, undo="automatic", reason=f"adds table {table.name}")
         return
@@ -35,7 +35,7 @@ def _table(schema: Schema, table: Table, ask: Ask) -> Iterator[Effect]:
         if column.was is None:
             yield _added(table, column)
         else:
-            yield from _kept(schema, table, column, ask)
+            yield from _kept(table, column, ask)
 
 
 def _added(table: Table, column: Column) -> Effect:
@@ -46,29 +46,25 @@ def _added(table: Table, column: Column) -> Effect:
     return Effect(breaks=False, undo="automatic", reason=f"adds column {place}")
 
 
-def _kept(schema: Schema, table: Table, column: Column, ask: Ask) -> Iterator[Effect]:
+def _kept(table: Table, column: Column, ask: Ask) -> Iterator[Effect]:
     place = f"{table.was}.{column.was}"
     if column.was != column.name:
         reason = f"column {place} is now {column.name}"
         yield Effect(breaks=True, undo="automatic", reason=reason)
     if (column.type and column.type != column.type_was) or column.rewritten:
-        yield from _retyped(schema, column, place)
+        yield _retyped(column, place)
     if column.not_null is not column.not_null_was:
         yield _nullability(table, column, place, ask)
-    if column.default_changed and column.default is not column.default_was:
+    if column.default_changed and (column.default or column.default_was is not False):
         yield _default(column, place)
 
 
-def _retyped(schema: Schema, column: Column, place: str) -> Iterator[Effect]:
-    enum = schema.enums.get(column.type.removesuffix("[]"))
-    if enum is not None and enum.was is None and column.type == column.type_was:
-        return  # an enum rebuilt under its old name: judged by its labels
+def _retyped(column: Column, place: str) -> Effect:
     result = retype(column.type_was, column.type, rewritten=column.rewritten)
+    what = f"overwrites {place}: the old values are not kept"
     if result.why:
         what = f"{place}: {column.type_was or 'its type'} → {column.type}: {result.why}"
-    else:
-        what = f"overwrites {place}: the old values are not kept"
-    yield Effect(breaks=result.breaks, undo=result.undo, reason=what)
+    return Effect(breaks=result.breaks, undo=result.undo, reason=what)
 
 
 def _nullability(table: Table, column: Column, place: str, ask: Ask) -> Effect:
@@ -157,7 +153,7 @@ def _new_index(schema: Schema, index: Unique, ask: Ask) -> Iterator[Effect]:
     reason = f"adds {what} {index.name}"
     if index.kind == "index" and ask(IndexInvalid(index=index.name)):
         reason += ", which is INVALID: its CONCURRENTLY build failed"
-    if index.unique or index.kind not in ("index",):
+    if index.unique or index.kind != "index":
         reason += f": writes to {index.table} that violate it are refused"
     yield Effect(breaks=False, undo="automatic", reason=reason)
 

@@ -1,6 +1,6 @@
 """RENAME, DROP, indexes and enums: what they do to the known schema."""
 
-from taly.planning.migrations.model import Schema, Table, Unique
+from taly.planning.migrations.model import Enum, Schema, Table, Unique
 from taly.planning.migrations.names import (
     Node,
     enum_name,
@@ -167,6 +167,7 @@ def create_index(schema: Schema, node: Node) -> None:
     columns = tuple(str(element.name) for element in elements) if plain else ()
     stem = "_".join(str(element.name) or "expr" for element in elements)
     name = str(node.idxname) or f"{table}_{stem}_idx"
+    schema.table(table)
     if name in schema.indexes:
         return
     schema.indexes[name] = Unique(
@@ -176,9 +177,9 @@ def create_index(schema: Schema, node: Node) -> None:
 
 def create_enum(schema: Schema, node: Node) -> None:
     """CREATE TYPE … AS ENUM."""
-    enum = schema.enum(joined(strings(node.type_name)))
-    enum.was, enum.known = None, True
-    enum.labels = tuple(strings(node.vals))
+    name = joined(strings(node.type_name))
+    if name not in schema.enums:  # else it stands in a block that lets that pass
+        schema.enums[name] = Enum(name=name, known=True, labels=tuple(strings(node.vals)))
 
 
 def alter_enum(schema: Schema, node: Node) -> None:

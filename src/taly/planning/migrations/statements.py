@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterator
 
-from postgast import parse, walk
+from postgast import PgQueryError, parse, walk
 
 from taly.planning.migrations import objects, tables
+from taly.planning.migrations.blocks import statements_in
 from taly.planning.migrations.model import Schema, Table
 from taly.planning.migrations.names import (
     Node,
@@ -51,7 +52,11 @@ SAFE_CALLS = frozenset({"setval", "nextval", "set_config", "now", "current_setti
 
 def apply(schema: Schema, sql: str) -> None:
     """Run a migration's text over the known schema; raises ValueError when it does not parse."""
-    for raw in parse(sql).stmts:
+    try:
+        parsed = parse(sql)
+    except PgQueryError as error:
+        raise ValueError(str(error)) from error
+    for raw in parsed.stmts:
         _apply_one(schema, raw.stmt)
 
 
@@ -178,6 +183,17 @@ def _created(schema: Schema, key: str, *, replace: bool) -> None:
 
 
 def _do(schema: Schema, node: Node) -> None:
+    bodies = [
+        wrapped.def_elem.arg.string.sval
+        for wrapped in node.args
+        if wrapped.def_elem.defname == "as"
+    ]
+    plpgsql = len(node.args) == 1  # a LANGUAGE clause would be a second argument
+    found = statements_in(bodies[0], complete=schema.complete) if plpgsql and bodies else None
+    if found is not None:
+        for text in found:
+            apply(schema, text)
+        return
     schema.say(
         breaks=True, undo="data", reason="a DO block hides what it does: read it before going on"
     )

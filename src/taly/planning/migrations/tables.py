@@ -115,6 +115,8 @@ def add_constraint(
     keys = tuple(strings(constraint.keys)) or tuple(strings(constraint.fk_attrs)) or columns
     stem = "" if kind in ("primary", "check") else "_".join(keys) + "_"
     name = constraint.conname or f"{table.name}_{stem}{SUFFIX.get(kind, kind)}"
+    if f"{table.name}.{name}" in schema.indexes:  # it stands in a block that lets that pass
+        return
     schema.indexes[f"{table.name}.{name}"] = Unique(
         name=name,
         table=table.name,
