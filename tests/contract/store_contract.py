@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from engine_world import NOON, plan, rollback, step
+from tests.engine_world import NOON, plan, rollback, step
 
 from taly.engine.owner import Owner, machine
 from taly.engine.store import Lease, Marked, RecordedRelease, Store, open_store

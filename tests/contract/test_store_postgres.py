@@ -4,8 +4,8 @@ import threading
 
 import psycopg
 import pytest
-from engine_world import NOON
 from store_contract import StoreContract, begin
+from tests.engine_world import NOON
 
 from taly.engine.store import open_store
 from taly.errors import OutcomeUnknown

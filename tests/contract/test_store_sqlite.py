@@ -1,6 +1,5 @@
 """The store on SQLite."""
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -8,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from engine_world import NOON
 from store_contract import HERE, StoreContract, begin
+from tests.engine_world import NOON
 
 from taly.engine.store import open_store
 from taly.errors import OutcomeUnknown, UsageError
@@ -94,7 +93,7 @@ def test_a_process_killed_while_writing_leaves_whole_transactions(tmp_path: Path
     path = tmp_path / "taly.db"
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
-        "from engine_world import NOON, plan, step\n"
+        "from tests.engine_world import NOON, plan, step\n"
         "from taly.engine.owner import Owner\n"
         "from taly.engine.store import open_store\n"
         "from taly.model.events import StepStarted\n"
@@ -106,7 +105,7 @@ def test_a_process_killed_while_writing_leaves_whole_transactions(tmp_path: Path
         "    store.append(lease, [(NOON, StepStarted(step='a'))] * 3, after=n)\n"
         "    n += 3\n"
     )
-    tests = str(Path(__file__).parents[1])
+    tests = str(Path(__file__).parents[2])
     writer = subprocess.Popen(
         [sys.executable, "-c", code, str(path), tests], stdout=subprocess.PIPE, text=True
     )
@@ -123,4 +122,4 @@ def test_a_process_killed_while_writing_leaves_whole_transactions(tmp_path: Path
     assert len(events) % 3 == 1
     assert reader.take_lease(run_id, HERE, at=NOON, lease_s=20).fence == 2
     reader.close()
-    assert os.path.exists(path)
+    assert path.exists()

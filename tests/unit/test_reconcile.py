@@ -4,9 +4,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from engine_world import NOON, FakeVendor, VirtualTime, plan, step
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.engine_world import NOON, FakeVendor, VirtualTime, plan, step
 
 from taly.engine.reconcile import End, reconcile
 from taly.engine.tasks import run_alone
@@ -83,9 +83,7 @@ def run(
 ) -> tuple[End, NotebookPen]:
     assert isinstance(vendor.clock, VirtualTime)
     pen = pen or NotebookPen(vendor.clock)
-    job = reconcile(
-        STEP, run_id=RUN, provider=vendor, clock=vendor.clock, pen=pen, past=past
-    )
+    job = reconcile(STEP, run_id=RUN, provider=vendor, clock=vendor.clock, pen=pen, past=past)
     return run_alone(job, vendor.clock), pen
 
 

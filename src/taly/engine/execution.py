@@ -34,13 +34,18 @@ class Execution:
         clock: Clock,
         http: httpx2.Client,
         max_threads: int,
+        cancel_by: str,
     ) -> None:
-        """`fold` holds what earlier processes did, and is kept up by the journal's listener."""
+        """`fold` holds what earlier processes did, and is kept up by the journal's listener.
+
+        `cancel_by` asked to stop before the work began here; empty = nobody.
+        """
         self.journal = journal
         self.ended = threading.Event()
         self._plan, self._fold = plan, fold
         self._providers, self._clock, self._http = providers, clock, http
         self._max_threads = max_threads
+        self._cancel_by = cancel_by
         self._said: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()
         self._steps = {step.id: step for step in plan.steps}
         self._dependents: dict[str, list[str]] = {step.id: [] for step in plan.steps}
@@ -72,6 +77,8 @@ class Execution:
         """Work until no step is under way and none may start; sets `ended`."""
         tasks = Tasks(self._clock, self._max_threads)
         try:
+            if self._cancel_by:
+                self._cancel(self._cancel_by)
             self._begin(tasks)
             while self._under_way:
                 self._hear(tasks, *self._said.get())
@@ -125,8 +132,7 @@ class Execution:
 
     def _hear(self, tasks: Tasks, about: str, said: object) -> None:
         if about == "cancel":
-            self._halted = True
-            self.journal.append(CancelRequested(by=str(said)))
+            self._cancel(str(said))
             return
         if about == "interrupt":
             self._halted = self._interrupted = True
@@ -141,6 +147,11 @@ class Execution:
             self._missing[dependent] -= 1
             if not self._missing[dependent] and not self._halted:
                 self._start(tasks, dependent)
+
+    def _cancel(self, by: str) -> None:
+        self._halted = True
+        if not self._fold.run().cancel_requested:
+            self.journal.append(CancelRequested(by=by))
 
     def _finish(self) -> None:
         outcome = self._outcome(self._fold.run())

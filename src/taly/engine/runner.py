@@ -144,6 +144,7 @@ class Engine:
             clock=self._clock,
             http=self._http,
             max_threads=self._max_threads,
+            cancel_by=self._store.cancel_requested_by(lease.run_id),
         )
 
     def _wait_for(self, execution: Execution, lease: Lease) -> Run:
