@@ -94,7 +94,7 @@ class Platform:
 
     def environ(self) -> dict[str, str]:
         """What a client needs in its environment to reach this platform instead of the real one."""
-        return dict(self._vendors.environ)
+        return {**self._vendors.environ, "TALY_SANDBOX": self.control_url}
 
     def emulator_of(self, component: str) -> Emulator:
         """The vendor of that component; KeyError if the scenario has no such component."""
