@@ -16,12 +16,12 @@ def effects(schema: Schema, ask: Ask) -> Iterator[Effect]:
     for dropped in schema.dropped_tables:
         yield Effect(breaks=True, undo="data", reason=f"table {dropped.was} is gone with its rows")
     for table in schema.tables.values():
-        yield from _table(table, ask)
+        yield from _table(schema, table, ask)
     yield from _enums(schema, ask)
     yield from _indexes(schema, ask)
 
 
-def _table(table: Table, ask: Ask) -> Iterator[Effect]:
+def _table(schema: Schema, table: Table, ask: Ask) -> Iterator[Effect]:
     if table.was is None:
         yield Effect(breaks=False, undo="automatic", reason=f"adds table {table.name}")
         return
@@ -35,7 +35,7 @@ def _table(table: Table, ask: Ask) -> Iterator[Effect]:
         if column.was is None:
             yield _added(table, column)
         else:
-            yield from _kept(table, column, ask)
+            yield from _kept(schema, table, column, ask)
 
 
 def _added(table: Table, column: Column) -> Effect:
@@ -46,17 +46,23 @@ def _added(table: Table, column: Column) -> Effect:
     return Effect(breaks=False, undo="automatic", reason=f"adds column {place}")
 
 
-def _kept(table: Table, column: Column, ask: Ask) -> Iterator[Effect]:
+def _kept(schema: Schema, table: Table, column: Column, ask: Ask) -> Iterator[Effect]:
     place = f"{table.was}.{column.was}"
     if column.was != column.name:
         reason = f"column {place} is now {column.name}"
         yield Effect(breaks=True, undo="automatic", reason=reason)
-    if (column.type and column.type != column.type_was) or column.rewritten:
+    if (column.type and not _same_type(schema, column)) or column.rewritten:
         yield _retyped(column, place)
     if column.not_null is not column.not_null_was:
         yield _nullability(table, column, place, ask)
     if column.default_changed and (column.default or column.default_was is not False):
         yield _default(column, place)
+
+
+def _same_type(schema: Schema, column: Column) -> bool:
+    enum = schema.enums.get(column.type.removesuffix("[]"))
+    renamed = enum is not None and enum.was == column.type_was.removesuffix("[]")
+    return column.type == column.type_was or renamed
 
 
 def _retyped(column: Column, place: str) -> Effect:
