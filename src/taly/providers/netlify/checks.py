@@ -11,7 +11,7 @@ from taly.providers.netlify.history import is_in_flight, restorability
 from taly.providers.netlify.payloads import DeployPayload, SitePayload
 from taly.providers.netlify.steps import cancel_id
 
-SOON = timedelta(days=3)
+SOON = timedelta(days=1)
 """A target that retention deletes within this time is warned about."""
 
 

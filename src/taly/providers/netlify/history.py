@@ -84,11 +84,11 @@ def restorability(
         return Restorable(until=deploy.created_at + timedelta(days=retention_days(site)))
     if deploy.state in FAILED:
         why = deploy.error_message or "it was rejected"
-        return Barred(reason=f"its build failed: {why}", reference="netlify-deploy-failed")
+        return Barred(reason=f"its build failed: {why}", reference="target-barred")
     if deploy.state in IN_PROGRESS:
-        return Barred(reason=f"it is {deploy.state}", reference="netlify-deploy-unfinished")
+        return Barred(reason=f"it is {deploy.state}", reference="target-barred")
     reason = f"its state {deploy.state!r} is not known to be publishable"
-    return Barred(reason=reason, reference="netlify-state-unknown")
+    return Barred(reason=reason, reference="target-barred")
 
 
 def retention_days(site: SitePayload) -> int:

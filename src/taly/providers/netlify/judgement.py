@@ -8,7 +8,7 @@ from taly.model.release import Evidence, State
 from taly.providers.netlify.payloads import SitePayload
 
 PATIENCE_S = {
-    StepKind.ROLL_BACK: (45.0, 300.0),
+    StepKind.ROLL_BACK: (90.0, 300.0),
     StepKind.FREEZE: (10.0, 60.0),
     StepKind.THAW: (10.0, 60.0),
     StepKind.CANCEL: (10.0, 60.0),
@@ -40,7 +40,8 @@ def judge(
     if waited_s < PATIENCE_S[step.kind][answered]:
         return InFlight(
             operation=attempt.receipt.get("call", step.id),
-            same_target=True,
+            # Without an answer nobody knows whether there is anything to adopt: wait, then send.
+            same_target=answered,
             evidence=evidence,
             what="accepted; not in effect yet" if answered else "no answer; may be in effect yet",
         )

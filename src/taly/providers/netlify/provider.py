@@ -88,7 +88,9 @@ class NetlifyProvider:
         """Variables are part of a build: name those that were changed since the target's."""
         notes = [
             "environment variables stay those of the old build; Netlify's own settings are not"
-            " rolled back, and the next build uses them as they are"
+            " rolled back, and the next build uses them as they are",
+            "auto publishing is stopped after the rollback: pushes are built and not published;"
+            " `taly unfreeze` gives it back, and does not publish what was built meanwhile",
         ]
         since, until = target.created_at, before.live.created_at
         try:
