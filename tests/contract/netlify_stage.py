@@ -29,14 +29,20 @@ SPEED = 1500.0
 class Stage:
     """One site, seeded and running."""
 
-    def __init__(self, switches: Mapping[str, Any] | None = None, speed: float = SPEED) -> None:
+    def __init__(
+        self,
+        switches: Mapping[str, Any] | None = None,
+        *,
+        speed: float = SPEED,
+        first_days_ago: float = 9,
+    ) -> None:
         self.world = World(clock=VirtualClock(speed))
         self.world.secrets.add(TOKEN)
         self.emulator = NetlifyEmulator(self.world)
         self.now = datetime.now(UTC).replace(microsecond=0)
-        self.world.clock.seek(self.now - timedelta(days=20))
+        self.world.clock.seek(self.now - timedelta(days=100))
         self.emulator.add(SandboxComponent(name=SITE, vendor="netlify", settings=switches or {}))
-        for days, commit in ((9, R1), (6, R2), (3, R3)):
+        for days, commit in ((first_days_ago, R1), (6, R2), (3, R3)):
             self.seed(days, commit)
         self.seed(1, R4, "broken")
         self.listener = Listener(self.emulator.wsgi)

@@ -111,11 +111,8 @@ def test_netlify_every_page_is_read(make_stage: MakeStage) -> None:
 
 def test_netlify_retention_is_known_before_anything_is_touched(make_stage: MakeStage) -> None:
     """Naive line 14: the target's expected end is in the history and warned about."""
-    stage = make_stage({"plan": "free"})
-    stage.world.clock.seek(stage.now - timedelta(days=29.5))
-    stage.push(BAD)
-    stage.run()
-    old = stage.target(BAD)
+    stage = make_stage({"plan": "free"}, first_days_ago=29.5).run()
+    old = stage.target(R1)
     assert isinstance(old.restorable, Restorable)
     assert old.restorable.until is not None
     assert old.restorable.until - stage.clock.now() < timedelta(days=1)
