@@ -14,20 +14,28 @@ class Serving:
     """Domain → deployment id, of every production name that counts."""
     named: str
     """`targets.production`: what the vendor calls live; empty = nothing."""
+    moved_to: str = ""
+    """Where the last rollback or promote that ended was to lead."""
     canary: str = ""
     """The deployment that an active rolling release sends part of the traffic to."""
 
     @property
     def live(self) -> str:
-        """The id that is live; where the names disagree, the one that most of them show."""
+        """The id that is live; where the names disagree, the one that most of them show.
+
+        After a rollback or promote that left names behind, those names are what is live: there is
+        still something to do.
+        """
         ids = list(self.shown.values())
+        left_behind = [id_ for id_ in ids if id_ != self.named]
+        if left_behind and self.moved_to == self.named:
+            ids = left_behind
         return max(ids, key=lambda id_: (ids.count(id_), id_ == self.named)) if ids else self.named
 
     @property
     def all_ids(self) -> tuple[str, ...]:
-        """Every deployment that users may meet, without repeats."""
-        canary = (self.canary,) if self.canary else ()
-        return tuple(dict.fromkeys((self.live, *self.shown.values(), self.named, *canary)))
+        """Every deployment that a production name shows, without repeats, the live one first."""
+        return tuple(dict.fromkeys((self.live, *self.shown.values(), self.named)))
 
     def strays(self, wanted: str) -> tuple[str, ...]:
         """The names that show another deployment than the wanted one."""
@@ -50,8 +58,10 @@ def serving(project: Project, rolling: Rolling | None, *, pinned: str = "") -> S
         for alias in project.aliases
         if alias.is_production and alias.domain not in apart
     }
+    job = project.job
     return Serving(
         shown=shown,
+        moved_to=job.to_id if job is not None and not job.is_running else "",
         named=project.production.id if project.production else "",
         canary=rolling.canary_id if rolling is not None and rolling.is_active else "",
     )

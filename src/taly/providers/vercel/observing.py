@@ -10,7 +10,7 @@ from taly.providers.vercel.aliases import Serving, serving, uncovered
 from taly.providers.vercel.client import Scope, VercelApi, gone, scope_of
 from taly.providers.vercel.history import Past, deployments
 from taly.providers.vercel.payloads import Build, Project, Rolling
-from taly.providers.vercel.steps import JOB
+from taly.providers.vercel.steps import JOB, ROLLOUT
 
 ENV_NOTE = "Environment variables and cron jobs come back as they were when it was built."
 STAGED_NOTE = "After a rollback, pushes stay staged until a deployment is promoted."
@@ -89,7 +89,8 @@ def _find(history: tuple[Deployment, ...], id_: str) -> Deployment:
 
 def _in_flight(past: Past, rolling: Rolling | None) -> Iterator[Operation]:
     for build in past.builds:
-        if build.is_building:
+        # With auto-assignment off a build only stages: nothing live comes of it.
+        if build.is_building and past.project.auto_assign:
             yield Operation(
                 id=build.id,
                 what=f"production build of {build.label}",
@@ -108,7 +109,7 @@ def _in_flight(past: Past, rolling: Rolling | None) -> Iterator[Operation]:
         )
     if rolling is not None and rolling.is_active:
         yield Operation(
-            id="rolling-release",
+            id=f"{ROLLOUT}:{rolling.canary_id}",
             what=f"rolling release to {rolling.canary.label if rolling.canary else '?'}",
             started_at=rolling.started or past.at,
             toward=rolling.canary_id,

@@ -15,7 +15,7 @@ from taly.model.release import Evidence
 from taly.providers.vercel.aliases import Serving, serving
 from taly.providers.vercel.client import Scope, VercelApi, gone, scope_of
 from taly.providers.vercel.payloads import Job, Project, Rolling
-from taly.providers.vercel.steps import BUILD, JOB
+from taly.providers.vercel.steps import BUILD, JOB, ROLLOUT
 
 SKEW_S = 60.0
 """How far the vendor's clock and ours may be apart."""
@@ -61,9 +61,11 @@ def probe(api: VercelApi, clock: Clock, step: Step, attempt: Attempt | None) -> 
     if step.kind is StepKind.CANCEL and BUILD in step.address:
         return _probe_build(api, clock, step, attempt, scope)
     project = api.project(step.address["project"], scope)
-    if step.kind is StepKind.CANCEL:
+    if step.kind is StepKind.CANCEL and JOB in step.address:
         return _probe_foreign_job(project, step, clock.now())
     rolling = api.rolling_release(project, scope)
+    if step.kind is StepKind.CANCEL:
+        return _probe_rollout(rolling, step, attempt, clock.now())
     sight = Sight(
         step=step,
         attempt=attempt,
@@ -225,4 +227,23 @@ def _probe_foreign_job(project: Project, step: Step, at: datetime) -> Probe:
         return Wanted(state={}, evidence=evidence)
     return InFlight(
         operation=job.name, same_target=job.name == step.address[JOB], evidence=evidence, what=said
+    )
+
+
+def _probe_rollout(
+    rolling: Rolling | None, step: Step, attempt: Attempt | None, at: datetime
+) -> Probe:
+    """A rolling release: wanted is that it sends nobody to its canary any more."""
+    said = rolling.state if rolling else "there is none"
+    evidence = (Evidence(call="GET /v1/projects/{id}/rolling-release", at=at, says=said),)
+    if rolling is None or not rolling.is_active or rolling.canary_id != step.address[ROLLOUT]:
+        return Wanted(state={}, evidence=evidence)
+    if attempt is None or not attempt.receipt:
+        return Other(state={}, evidence=evidence)
+    if (at - _asked_at(attempt)).total_seconds() >= GRACE_S:
+        reason = "Vercel accepted the rollback that stops the rolling release, and it still runs"
+        return Failed(reason=reason, evidence=evidence)
+    what = "the rolling release is being stopped"
+    return InFlight(
+        operation=f"{ROLLOUT}:{rolling.canary_id}", same_target=True, evidence=evidence, what=what
     )

@@ -15,7 +15,7 @@ from taly.providers.vercel.aliases import serving
 from taly.providers.vercel.checks import Checks
 from taly.providers.vercel.client import VercelApi, answered_at, scope_of
 from taly.providers.vercel.payloads import EnvVar
-from taly.providers.vercel.steps import BUILD, PROVIDER, steps
+from taly.providers.vercel.steps import BUILD, ONTO, PROVIDER, steps
 
 
 class VercelProvider:
@@ -62,13 +62,7 @@ class VercelProvider:
         """One POST or PATCH: rollback, promote, setting or cancel, whichever the state needs."""
         scope = scope_of(step.address.get("team", ""))
         if step.kind is StepKind.CANCEL:
-            if BUILD not in step.address:
-                raise VendorRefused(
-                    "vercel: a job that runs cannot be cancelled, only waited for",
-                    reference="vercel-conflict",
-                    hint="taly status",
-                )
-            return self._receipt("cancel", self._api.cancel(step.address[BUILD], scope))
+            return self._cancel(step)
         project_id, on = step.address["project"], bool(step.wanted["auto_assign"])
         target = str(step.wanted.get("deployment") or "")
         if not target or (not on and self._is_live(step, target)):
@@ -81,6 +75,20 @@ class VercelProvider:
     def probe(self, step: Step, attempt: Attempt | None) -> Probe:
         """Every production name against the wanted deployment; a job's own word is no proof."""
         return probing.probe(self._api, self._clock, step, attempt)
+
+    def _cancel(self, step: Step) -> Mapping[str, str]:
+        scope = scope_of(step.address.get("team", ""))
+        if BUILD in step.address:
+            return self._receipt("cancel", self._api.cancel(step.address[BUILD], scope))
+        if ONTO in step.address:
+            onto = step.address[ONTO]
+            answer = self._api.rollback(step.address["project"], onto, scope)
+            return self._receipt("rollback", answer)
+        raise VendorRefused(
+            "vercel: a job that runs cannot be cancelled, only waited for",
+            reference="vercel-conflict",
+            hint="taly status",
+        )
 
     def _is_live(self, step: Step, target: str) -> bool:
         """Whether only the setting is missing: a rollback to what is live would be refused."""

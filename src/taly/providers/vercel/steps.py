@@ -5,8 +5,9 @@ from taly.model.release import Deployment, Observed, Operation
 
 PROVIDER = "vercel"
 USUAL = "Vercel's usual time"
-BUILD, JOB = "build", "job"
-"""Keys of a CANCEL step's address: what it stops, or waits out."""
+BUILD, JOB, ROLLOUT, ONTO = "build", "job", "rollout", "onto"
+"""Keys of a CANCEL step's address: what it stops, or waits out; ONTO: what a stopped rolling
+release goes back to."""
 
 
 def steps(before: Observed, target: Deployment) -> tuple[Step, ...]:
@@ -56,22 +57,22 @@ def _roll_back(before: Observed, target: Deployment, needs: tuple[str, ...]) -> 
 
 
 def _cancel(before: Observed, operation: Operation, target: Deployment) -> Step | None:
-    """What an operation in flight asks for; None = nothing, it cannot get in the way.
+    """What an operation in flight asks for; None = nothing: a job toward the target is adopted.
 
-    With auto-assignment off a build only stages. A rollback ends a rolling release by itself. A
-    job toward the target is adopted by the rollback step.
+    The vendor's own way to stop a rolling release is a rollback, so it goes to the target at once.
     """
     component = before.component
-    if operation.cancellable:
-        if not before.auto_deploy:
+    if operation.id.startswith(f"{JOB}:"):
+        if operation.toward == target.id:
             return None
-        what = {BUILD: operation.id}
-        title = f"{component}: cancel the {operation.what}"
-    elif operation.id.startswith(f"{JOB}:") and operation.toward != target.id:
         what = {JOB: operation.id.removeprefix(f"{JOB}:")}
         title = f"{component}: wait for the {operation.what}"
+    elif operation.id.startswith(f"{ROLLOUT}:"):
+        what = {ROLLOUT: operation.toward, ONTO: target.id}
+        title = f"{component}: stop the {operation.what}"
     else:
-        return None
+        what = {BUILD: operation.id}
+        title = f"{component}: cancel the {operation.what}"
     return Step(
         id=f"{StepKind.CANCEL}:{component}:{operation.toward}",
         kind=StepKind.CANCEL,
