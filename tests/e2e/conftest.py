@@ -77,10 +77,15 @@ class Sandbox:
             text=True,
         )
 
-    def stop(self) -> None:
-        """End it by its id, and wait until it has ended."""
+    def tell_to_end(self) -> None:
+        """Ask it to end, by its id."""
         with suppress(ProcessLookupError):
             os.kill(self.running.pid, signal.SIGTERM)
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended."""
+        if is_claimed(self.directory):
+            self.tell_to_end()
         until(lambda: not is_claimed(self.directory), within_s=END_S, what="the sandbox ends")
         with suppress(ChildProcessError):
             os.waitpid(self.running.pid, 0)
@@ -120,6 +125,8 @@ def _shared_sandboxes(
         return kept[scenario, speed]
 
     yield get
+    for one in kept.values():
+        one.tell_to_end()
     for one in kept.values():
         one.stop()
 

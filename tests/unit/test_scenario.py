@@ -207,3 +207,38 @@ components = ["web"]
     assert web.deploys[0].outcome == "broken"  # type: ignore[attr-defined]
     assert web.changes == [("web", {"kind": "lock"})]
     assert api.deploys == []
+
+
+def test_the_known_kinds_of_faults_are_those_of_the_emulators() -> None:
+    """The table in `scenario` spares it from importing every emulator; it must not drift."""
+    from taly.sandbox.apprunner.emulator import FAULTS
+    from taly.sandbox.apprunner.fleet import FATES
+    from taly.sandbox.netlify import NetlifyEmulator
+    from taly.sandbox.scenario import FAULT_KINDS
+    from taly.sandbox.serverless.emulator import UPDATE_FAULTS
+    from taly.sandbox.vercel.project import JOB_FAULTS
+    from taly.sandbox.world import HTTP_FAULTS
+
+    assert FAULT_KINDS["any vendor"] == HTTP_FAULTS
+    assert FAULT_KINDS["apprunner"] == FAULTS | FATES.keys() | {"lost-operation-id"}
+    assert FAULT_KINDS["vercel"] == JOB_FAULTS
+    assert FAULT_KINDS["serverless"] == UPDATE_FAULTS | {"hotfix"}
+    for kind in FAULT_KINDS["netlify"]:
+        assert f"`{kind}`" in (NetlifyEmulator.__doc__ or "")
+
+
+def test_a_fault_that_nobody_knows_would_never_strike_and_is_refused() -> None:
+    with pytest.raises(UsageError, match="no fault of kind 'lose-replies'; known: .*lose-reply"):
+        parse(SMALL + '[[faults]]\nkind = "lose-replies"\n', where="mine.toml")
+
+
+def test_the_reference_names_every_key_every_scenario_and_every_kind_of_fault() -> None:
+    from taly.sandbox import scenario
+
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "scenarios.md").read_text("utf-8")
+    models = [scenario.Scenario, scenario.ComponentEntry, scenario.DeployEntry]
+    models += [scenario.ChangeEntry, scenario.InFlightEntry, scenario.PushEntry]
+    models += [scenario.FaultEntry]
+    keys = {key for model in models for key in model.model_fields}
+    kinds = frozenset().union(*scenario.FAULT_KINDS.values())
+    assert not [word for word in (*keys, *shipped(), *kinds) if f"`{word}`" not in text]

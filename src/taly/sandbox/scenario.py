@@ -4,15 +4,54 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from taly.sandbox.durations import PATTERN, parse_duration
 from taly.sandbox.emulator import Deploy, Outcome, SandboxComponent
+from taly.sandbox.world import HTTP_FAULTS
 
 Vendor = Literal["apprunner", "netlify", "vercel", "serverless", "postgres"]
 FaultVendor = Literal[
     "", "apprunner", "ecr", "cloudtrail", "netlify", "vercel", "serverless", "postgres"
 ]
+
+
+FAULT_KINDS: Mapping[str, frozenset[str]] = {
+    "any vendor": HTTP_FAULTS,
+    "apprunner": frozenset(
+        {
+            *("health-fail", "operation-stuck", "false-success", "lost-operation-id"),
+            *("maintenance", "expired-image", "concurrent-push", "access-denied"),
+        }
+    ),
+    "vercel": frozenset(
+        {
+            *("alias-job-stale", "alias-job-absent", "alias-job-skipped", "alias-job-failed"),
+            *("alias-partial", "job-false-success"),
+        }
+    ),
+    "netlify": frozenset(
+        {
+            *("restore-ignored", "restore-lost-later", "lock-ignored"),
+            *("unknown-state", "race-build"),
+        }
+    ),
+    "serverless": frozenset(
+        {
+            *("update-fails", "rollback-fails", "false-success"),
+            *("failed-late", "artifact-missing", "hotfix"),
+        }
+    ),
+}
+"""Vendor → the kinds of faults that it knows; each emulator documents its own. A kind that nobody
+knows would never strike, and a test that relies on it would pass for nothing."""
+
+
+def _fault_kind(value: str) -> str:
+    known = sorted(frozenset().union(*FAULT_KINDS.values()))
+    if value not in known:
+        raise ValueError(f"there is no fault of kind {value!r}; known: {', '.join(known)}")
+    return value
 
 
 def _span(value: object) -> timedelta:
@@ -115,7 +154,7 @@ class ChangeEntry(Entry):
 class FaultEntry(Entry):
     """Something that goes wrong, `count` times; armed when the sandbox is ready."""
 
-    kind: str
+    kind: Annotated[str, AfterValidator(_fault_kind)]
     component: str = ""
     vendor: FaultVendor = ""
     call: str = ""
