@@ -113,13 +113,12 @@ class Site:
 
     def previous(self) -> DeployRecord | None:
         """The deploy that was published before the present one."""
-        current = self.deploys[self.published].published_at if self.published else None
-        earlier = [
-            record
+        published = sorted(
+            (record.published_at, record.id)
             for record in self.deploys.values()
-            if record.published_at and current and record.published_at < current
-        ]
-        return max(earlier, key=lambda record: record.published_at or current, default=None)
+            if record.published_at and record.id != self.published
+        )
+        return self.deploys[published[-1][1]] if published else None
 
     def reported_state(self, record: DeployRecord) -> str:
         """The state that the API shows: `ready` turns into `old` some time after."""
