@@ -116,7 +116,6 @@ class Front:
     def __init__(self) -> None:
         self.live: AppProcess | None = None
         self._listener = Listener(self._app)
-        self._started = False
 
     @property
     def url(self) -> str:
@@ -126,13 +125,10 @@ class Front:
     def start(self) -> None:
         """Begin to listen."""
         self._listener.start()
-        self._started = True
 
     def stop(self) -> None:
         """Stop listening."""
-        if self._started:
-            self._listener.stop()
-            self._started = False
+        self._listener.stop()
 
     def _app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
