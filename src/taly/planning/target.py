@@ -140,7 +140,7 @@ def _by_name(said: str, releases: Releases) -> Choice:
 
 
 def _by_label(said: str, releases: Releases) -> Choice | None:
-    found = [release for release in releases if release.label == said and not release.mixed]
+    found = [one for one in releases if said and one.label == said and not one.mixed]
     if len(found) > 1:
         raise _ambiguous(said, [release.name for release in found])
     return Choice(release=found[0], why=f"{found[0].name} is labelled {said}") if found else None
