@@ -13,6 +13,8 @@ from taly.planning.migrations.facts import CatalogFacts, Question
 from taly.planning.migrations.model import Effect, Schema
 from taly.planning.migrations.statements import apply
 
+__all__ = ["CatalogFacts", "Question", "Text", "classify", "classify_all", "wanted_facts"]
+
 Text = tuple[str, str | None]
 """A migration's name and its text; None when the text is not to be had."""
 

@@ -1,0 +1,111 @@
+"""What the migrations since the target mean for its code: read, proved, parsed, asked about."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from taly.database.catalog import answers
+from taly.database.connection import Target, reading
+from taly.database.files import Text, refuse_prisma_8, text_of
+from taly.database.history import names_of
+from taly.database.ledger import Ledger, Row, read_ledger
+from taly.model.check import Finding
+from taly.model.plan import Migration
+from taly.model.ports import Differences
+from taly.model.release import Deployment
+from taly.planning.codes import finding
+
+PROBLEMS = {"missing": "migration-text-missing", "differs": "migration-checksum-differs"}
+
+
+def differences(
+    component: str, target: Target, directory: Path | None, wanted: Deployment
+) -> Differences:
+    """Every migration that the database has and `wanted` had not, with its verdict.
+
+    Raises VendorUnavailable, VendorRefused.
+    """
+    # Imported here: the parser takes longer to load than a whole `taly status` should.
+    from taly.planning.migrations import CatalogFacts, classify_all, wanted_facts
+
+    if directory is not None:
+        refuse_prisma_8(directory)
+    with reading(target) as connection:
+        ledger = read_ledger(connection, target)
+        had = set(names_of(wanted))
+        rows = [*ledger.applied, *ledger.unfinished]
+        earlier = [_text(directory, row) for row in rows if row.name in had]
+        since = [_text(directory, row) for row in rows if row.name not in had]
+        texts, after = [*earlier, *since], len(earlier)
+        pairs = [(text.name, text.sql) for text in texts]
+        questions = wanted_facts(pairs, after=after, complete=True)
+        facts = CatalogFacts(answers=answers(connection, target.schema, questions), complete=True)
+    found = classify_all(pairs, after=after, catalog=facts)
+    return Differences(
+        migrations=tuple(_with_failure(migration, ledger) for migration in found),
+        findings=(
+            *_unreadable(component, since, directory),
+            *_missing(component, ledger, had),
+            *_failed(component, ledger),
+        ),
+    )
+
+
+def _text(directory: Path | None, row: Row) -> Text:
+    if directory is None:
+        return Text(name=row.name, sql=None, problem="missing")
+    return text_of(directory, row)
+
+
+def _with_failure(migration: Migration, ledger: Ledger) -> Migration:
+    """The verdict, unless it did not finish: then part of it may be there and part not."""
+    if migration.name not in {row.name for row in ledger.unfinished}:
+        return migration
+    reason = "it did not finish, and what of it is applied is not known"
+    return Migration(
+        name=migration.name,
+        verdict="restore" if migration.verdict == "restore" else "revert",
+        reasons=(reason, *migration.reasons),
+        undo=migration.undo,
+    )
+
+
+def _unreadable(component: str, texts: Sequence[Text], directory: Path | None) -> list[Finding]:
+    where = str(directory) if directory else "no `migrations` directory is set in taly.toml"
+    found = []
+    for text in texts:
+        if text.problem == "missing":
+            said = f"{text.name}: its migration.sql is not there ({where})"
+            hint = "check out the commit that is live, then: taly plan"
+        elif text.problem == "differs":
+            said = f"{text.name}: migration.sql is not what was applied: its checksum differs"
+            hint = f"git log -p -- {directory}/{text.name}/migration.sql"
+        else:
+            continue
+        found.append(finding(PROBLEMS[text.problem], component, said, hint))
+    return found
+
+
+def _missing(component: str, ledger: Ledger, had: set[str]) -> list[Finding]:
+    applied = {row.name for row in ledger.applied}
+    return [
+        finding(
+            "migration-not-applied",
+            component,
+            f"the target's code was made with {name}, which the database has no more",
+            "prisma migrate deploy",
+        )
+        for name in sorted(had - applied)
+    ]
+
+
+def _failed(component: str, ledger: Ledger) -> list[Finding]:
+    return [
+        finding(
+            "migration-failed",
+            component,
+            f"{row.name} did not finish: it may be half applied, and the next deploy stops at it",
+            f"repair the schema first, then: prisma migrate resolve --rolled-back {row.name}",
+        )
+        for row in ledger.unfinished
+        if not ledger.running
+    ]

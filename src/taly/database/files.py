@@ -1,0 +1,45 @@
+"""The migrations directory of the checkout: texts that are proved to be what was applied."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from taly.database.ledger import Row, prisma_8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """What the checkout has of an applied migration."""
+
+    name: str
+    sql: str | None
+    """None when it is missing or not what was applied."""
+    problem: str = ""
+    """missing, differs, or empty."""
+
+
+def text_of(directory: Path, row: Row) -> Text:
+    """The text of a migration, if the checkout has it and it is what the ledger says was run."""
+    if Path(row.name).name != row.name:  # the name comes from the database: no way out of here
+        return Text(name=row.name, sql=None, problem="missing")
+    try:
+        data = (directory / row.name / "migration.sql").read_bytes()
+    except OSError:
+        return Text(name=row.name, sql=None, problem="missing")
+    if row.checksum not in checksums(data):
+        return Text(name=row.name, sql=None, problem="differs")
+    return Text(name=row.name, sql=data.decode("utf-8-sig", errors="replace"))
+
+
+def checksums(data: bytes) -> frozenset[str]:
+    """Of the file as it is and with the line ends of either system: git may have changed them."""
+    lf = data.replace(b"\r\n", b"\n")
+    variants = (data, lf, lf.replace(b"\n", b"\r\n"))
+    return frozenset(hashlib.sha256(variant).hexdigest() for variant in variants)
+
+
+def refuse_prisma_8(directory: Path) -> None:
+    """Raise VendorRefused when the directory holds Prisma 8's migration packages."""
+    for pattern in ("*/migration.json", "*/*/migration.json"):
+        for file in directory.glob(pattern):
+            raise prisma_8(f"{file.relative_to(directory)} lies in the migrations directory")
