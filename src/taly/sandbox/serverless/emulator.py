@@ -1,6 +1,5 @@
 """The emulated AWS of the Serverless Framework services: moto, mended where a rollback notices."""
 
-import base64
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, replace

@@ -111,7 +111,8 @@ class Framework:
         if not directories:
             return False
         prefix = f"{service.prefix}{directories[-1]}/"
-        objects = [self.moto.object(bucket, key) for key in self.moto.keys(bucket, prefix)]
+        stored = [self.moto.object(bucket, key) for key in self.moto.keys(bucket, prefix)]
+        objects: list[Any] = [one for one in stored if one is not None]
         uploaded = max(one.last_modified for one in objects)
         if uploaded.replace(tzinfo=UTC) > self._earliest_function(service):
             return False  # the newest upload never went live

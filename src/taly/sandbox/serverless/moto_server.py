@@ -8,7 +8,7 @@ from typing import Any
 from moto.awslambda.models import lambda_backends
 from moto.s3.exceptions import MissingBucket
 from moto.s3.models import s3_backends
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Request, Response
 
 _ACCOUNTS = itertools.count(123456789012)

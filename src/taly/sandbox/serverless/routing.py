@@ -1,4 +1,4 @@
-"""What a request to AWS is: its operation, whether it only reads, and which component it is about."""
+"""What a request to AWS is: its operation, whether it only reads, the component it is about."""
 
 import json
 import re

@@ -13,7 +13,7 @@ from taly.sandbox.serverless.resources import FUNCTION, Template, retained
 from taly.sandbox.serverless.stacks import Stack, Target
 
 Fate = Literal["ok", "fails", "rollback-fails", "false-success", "late"]
-"""late: it serves for a while, then a rollback trigger's alarm makes CloudFormation take it back."""
+"""late: it serves for a while, then a rollback trigger's alarm has it taken back."""
 
 UPDATE_S = 45.0
 RECOVERY_S = 15.0
