@@ -156,6 +156,7 @@ def test_status_and_env_tell_it_again(three: Shell) -> None:
     assert set(environ) == {
         *("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
         *("AWS_REGION", "AWS_DEFAULT_REGION", "DATABASE_URL", "VERCEL_API_URL", "VERCEL_TOKEN"),
+        "TALY_SANDBOX",
     }
     assert {name for name, value in environ.items() if MARK in value} == {
         *("AWS_SECRET_ACCESS_KEY", "DATABASE_URL", "VERCEL_TOKEN"),

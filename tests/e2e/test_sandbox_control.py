@@ -116,6 +116,7 @@ def test_the_environment_is_what_clients_need(platform: Platform, control: Contr
         "VERCEL_TOKEN",
         "NETLIFY_API_URL",
         "NETLIFY_AUTH_TOKEN",
+        "TALY_SANDBOX",
     }
     assert environ["NETLIFY_API_URL"].endswith("/api/v1")
 

@@ -228,8 +228,14 @@ def test_the_known_kinds_of_faults_are_those_of_the_emulators() -> None:
 
 
 def test_a_fault_that_nobody_knows_would_never_strike_and_is_refused() -> None:
-    with pytest.raises(UsageError, match="no fault of kind 'lose-replies'; known: .*lose-reply"):
+    with pytest.raises(UsageError, match=r"no fault of kind 'lose-replies'; known: .*lose-reply"):
         parse(SMALL + '[[faults]]\nkind = "lose-replies"\n', where="mine.toml")
+
+
+def test_the_file_in_the_reference_is_right() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "scenarios.md").read_text("utf-8")
+    example = text.split("```toml\n")[1].split("```")[0]
+    assert parse(example, where="the reference").name == "monday"
 
 
 def test_the_reference_names_every_key_every_scenario_and_every_kind_of_fault() -> None:
