@@ -6,9 +6,9 @@ from io import BytesIO
 from typing import Any
 
 from moto.awslambda.models import lambda_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.s3.exceptions import MissingBucket
 from moto.s3.models import s3_backends
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Request, Response
 
 _ACCOUNTS = itertools.count(123456789012)
