@@ -103,18 +103,18 @@ class Project:
         for key in deploy.settings.get("env", ()):
             self.set_env(key, at)
         data.builds.append(build)
-        self.later(at, BUILD_S, lambda due: self._built(build, due, late_s))
+        self.later(at, _build_s(deploy), lambda due: self._built(build, due, late_s))
         return build
 
     def seed(self, deploy: Deploy, at: datetime) -> None:
         """A deploy of the past, over and done with at that instant."""
-        seconds = BUILD_S
+        seconds = _build_s(deploy)
         late_s = LATE_FAILURE_S
         if deploy.outcome == "failed-late":
             after = 2 * JOB_S + LATE_PROMOTE_S
             earlier = max((one.ready_at for one in self.data.builds if one.ready_at), default=None)
             if earlier is not None:  # it went live after the one that is promoted again
-                room = (at - earlier).total_seconds() - BUILD_S - after
+                room = (at - earlier).total_seconds() - _build_s(deploy) - after
                 late_s = max(1.0, min(LATE_FAILURE_S, room))
             seconds += late_s + after
         self.push(deploy, at - timedelta(seconds=seconds), late_s=late_s)
@@ -282,3 +282,8 @@ class Project:
                 variable.updated_at = at
                 return
         self.data.env.append(EnvVar(key=key, created_at=at, updated_at=at))
+
+
+def _build_s(deploy: Deploy) -> float:
+    """Virtual seconds that its build takes: the deploy's setting `build_s`, else the usual."""
+    return float(deploy.settings.get("build_s", BUILD_S))
