@@ -28,6 +28,9 @@ MAX_BODY_BYTES = 256 * 1024
 SHOWN = 120
 """Characters of a wrong answer that are shown."""
 
+SHORT_COMMIT = 7
+"""Hexadecimal digits of git's own abbreviation, at least."""
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _SECRETS = re.compile(
     r"(?i)(://)[^\s/@]+@|((?:password|passwd|secret|token|api[_-]?key|authorization)"
     r"[\"']?\s*[=:]\s*[\"']?)(?:bearer\s+)?[^\s\"',;}]+"
@@ -170,11 +173,28 @@ def ask(health: HealthCheck, http: httpx2.Client) -> str:
     if reply.status_code != health.status:
         return f"HTTP {reply.status_code}, not {health.status}; body {_shown(body)}"
     for name, wanted in health.header.items():
-        if (got := reply.headers.get(name)) != wanted:
+        if not same((got := reply.headers.get(name)) or "", wanted):
             return f"header {name} is {_shown(got or 'absent')}, not {wanted!r}"
-    if health.contains and health.contains not in body:
+    if health.contains and shortest(health.contains) not in body:
         return f"the body does not hold {health.contains!r}; body {_shown(body)}"
     return _json_differs(health.expect, body)
+
+
+def same(got: str, wanted: str) -> bool:
+    """Whether an answer is the expected text; two forms of one commit are the same.
+
+    Image tags and version pages abbreviate commits, each to a length of its own.
+    """
+    if got == wanted:
+        return True
+    return bool(_COMMIT.fullmatch(got) and _COMMIT.fullmatch(wanted)) and (
+        got.startswith(wanted) or wanted.startswith(got)
+    )
+
+
+def shortest(wanted: str) -> str:
+    """The text to look for in a body: of a commit, the form that every abbreviation begins with."""
+    return wanted[:SHORT_COMMIT] if _COMMIT.fullmatch(wanted) else wanted
 
 
 def _body(reply: httpx2.Response) -> str:
@@ -196,7 +216,7 @@ def _json_differs(expect: Mapping[str, str], body: str) -> str:
     except (ValueError, RecursionError):
         return f"the body is no JSON: {_shown(body)}"
     for path, wanted in expect.items():
-        if (got := _at(document, path)) != wanted:
+        if not same(got := _at(document, path), wanted):
             return f"{path} is {_shown(got)}, not {wanted!r}"
     return ""
 
