@@ -322,3 +322,35 @@ def test_scenarios_and_schema_are_printed(shell: Shell) -> None:
     assert "taly-small" in shell.run("scenarios").stdout
     schema = json.loads(shell.run("schema").stdout)
     assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("missing", ["werkzeug", "moto"])
+def test_without_the_extra_it_says_how_to_install_it(shell: Shell, missing: str) -> None:
+    program = (
+        "import sys; from taly.cli.main import run; "
+        f"sys.modules[{missing!r}] = None; "
+        "sys.exit(run(['sandbox', 'up', '--scenario', 'taly-small']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=shell.folder,
+        env=shell.environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "sandbox-extra-missing" in done.stderr
+    assert "pip install 'taly-rollback[sandbox]'" in done.stderr
+
+
+def test_a_platform_that_nobody_reaches_by_http_is_shown_too(shell: Shell) -> None:
+    (shell.folder / "db.toml").write_text(
+        'name = "db"\ndescription = "A database."\n'
+        '[[components]]\nname = "database"\nvendor = "postgres"\n',
+        "utf-8",
+    )
+    done = shell.run("up", "--scenario", "db.toml", "--detach")
+    assert done.returncode == 0, done.stderr
+    assert "taly status" in done.stdout

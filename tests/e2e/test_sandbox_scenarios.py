@@ -145,7 +145,7 @@ def test_the_bad_builds_are_in_flight(sandbox: SandboxFactory) -> None:
         assert R4 in page(one.url(name))[1]
     text = json.dumps(one.control.state()["vendors"])
     assert text.count("a39791e136e35484c8c5da3882efb9b37edb70f1") >= 2
-    one.control.clock(advance_s=600)
+    one.control.clock(advance_s=660)
     for name in ("dashboard", "payments"):
         assert "a39791e" in page(one.url(name))[1], name
 

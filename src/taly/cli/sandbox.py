@@ -13,7 +13,14 @@ import click
 
 from taly.cli.output import err, out, print_json
 from taly.errors import StepFailed, UsageError
-from taly.sandbox.running import Running, exports, find_directory, is_claimed, read_running
+from taly.sandbox.running import (
+    Running,
+    exports,
+    extra_needed,
+    find_directory,
+    is_claimed,
+    read_running,
+)
 
 END_S = 30.0
 """Real seconds that a sandbox gets to end all its processes."""
@@ -63,7 +70,8 @@ def up(
     as_json: bool,
 ) -> int:
     """Start the emulated platform: real HTTP, real processes, a real PostgreSQL."""
-    from taly.sandbox.serve import Wish, serve, start_detached
+    with extra_needed():
+        from taly.sandbox.serve import Wish, serve, start_detached
 
     where = find_directory(directory)
     wish = Wish(scenario=scenario, directory=str(where), speed=speed, database_url=database_url)
@@ -187,8 +195,9 @@ def _print_running(running: Running) -> None:
     # Addresses and paths are copied by hand: never wrap them.
     click.echo(f"  directory  {running.directory}")
     click.echo(f"  control    {running.control}  (its token is in sandbox.json)")
+    width = max([10, *map(len, running.urls)])
     for name, url in running.urls.items():
-        click.echo(f"  {name:10} {url}")
+        click.echo(f"  {name:{width}} {url}")
     say()
     say("Next, there:", style="quiet")
     for command in (f"cd {_shortest(running.directory)}", ". ./sandbox.env", "taly status"):

@@ -4,7 +4,8 @@ import fcntl
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,21 @@ class Running:
     environ_file: str
     urls: Mapping[str, str]
     """Component → where users reach it; components that have no address are left out."""
+
+
+@contextmanager
+def extra_needed() -> Iterator[None]:
+    """Say how to install what the sandbox needs, where it is not: the core install is light."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "taly":
+            raise
+        raise UsageError(
+            f"the sandbox needs {error.name}, which is not installed",
+            reference="sandbox-extra-missing",
+            hint="pip install 'taly-rollback[sandbox]'",
+        ) from error
 
 
 def find_directory(given: Path | None) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from taly.sandbox.running import LOG, Running, claim
 from taly.sandbox.scenario_file import load
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+START_S = 120.0
+"""Real seconds that a background process gets to become ready; it usually takes three."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +82,19 @@ def start_detached(wish: Wish) -> Running:
             start_new_session=True,
         )
     os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as pipe:
-        line = pipe.readline()
+    try:
+        with os.fdopen(reading, encoding="utf-8") as pipe:
+            if not select.select([pipe], [], [], START_S)[0]:
+                raise UsageError(
+                    f"the sandbox was not ready within {START_S:.0f} seconds",
+                    reference="sandbox-start",
+                    hint=f"less {log}",
+                )
+            line = pipe.readline()
+    except BaseException:  # nobody would know of it: ^C, or it takes too long
+        child.terminate()
+        child.wait()
+        raise
     return _outcome(line, child, log)
 
 

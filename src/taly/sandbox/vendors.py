@@ -14,6 +14,7 @@ from taly.errors import UsageError
 from taly.sandbox.aws import FrontDoor
 from taly.sandbox.emulator import Emulator
 from taly.sandbox.http import Listener
+from taly.sandbox.running import extra_needed
 from taly.sandbox.world import World
 
 REGION = "eu-central-1"
@@ -154,4 +155,5 @@ def _database(world: World, directory: Path, url: str | None) -> Any:
 
 def _class(vendor: str) -> Any:
     module, _, name = CLASSES[vendor].partition(":")
-    return getattr(import_module(module), name)
+    with extra_needed():
+        return getattr(import_module(module), name)
