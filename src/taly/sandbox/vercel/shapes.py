@@ -5,6 +5,14 @@ from typing import Any
 from taly.sandbox.vercel.model import Build, Job, ProjectData, Rollout, identifier, ms
 from taly.sandbox.vercel.paging import page_of
 
+LINK = {
+    "type": "github",
+    "org": "taly",
+    "repo": "platform",
+    "productionBranch": "main",
+    "gitCredentialId": "",
+    "deployHooks": [],
+}
 ACL = ["create", "delete", "read", "update", "list"]
 USER_ID = identifier("user", "sandbox")
 
@@ -90,6 +98,7 @@ def single(project: ProjectData, build: Build) -> dict[str, Any]:
         "buildSkipped": False,
         "env": [],
         "build": {"env": []},
+        "projectSettings": {"framework": "nextjs"},
         "project": {"id": project.id, "name": project.name},
     }
     if project.switches.team:
@@ -153,7 +162,9 @@ def project(data: ProjectData, *, rollback_info: bool) -> dict[str, Any]:
         "directoryListing": False,
         "framework": "nextjs",
         "nodeVersion": "22.x",
-        "link": {"type": "github", "productionBranch": "main"},
+        "link": LINK,
+        "resourceConfig": {"functionDefaultRegions": ["fra1"]},
+        "defaultResourceConfig": {"functionDefaultRegions": ["fra1"]},
         "live": not data.paused,
         "permissions": permissions(data),
     }
@@ -244,6 +255,7 @@ def env(data: ProjectData) -> dict[str, Any]:
             "key": variable.key,
             "type": "sensitive",
             "target": ["production"],
+            "securityIssues": [],
             "createdAt": ms(variable.created_at),
             "updatedAt": ms(variable.updated_at),
         }
