@@ -13,6 +13,7 @@ from taly.model.environment import Component
 from taly.model.plan import Step, StepKind
 from taly.model.ports import Attempt, Failed, InFlight, Other, Probe, StepOptions, Wanted
 from taly.model.release import Deployment, Observed
+from taly.planning.inverse import INVERSE_KINDS, inverses
 from taly.providers.netlify import NetlifyProvider
 from taly.sandbox.emulator import Deploy, SandboxComponent
 from taly.sandbox.http import Listener
@@ -141,6 +142,10 @@ class Stage:
     def wait(self, virtual_s: float) -> None:
         self.world.clock.wait_until(self.world.clock.now() + timedelta(seconds=virtual_s))
 
+    def jump(self, virtual_s: float) -> None:
+        """Let that much pass at the vendor at once; taly's own clock then lags behind."""
+        self.world.clock.advance(virtual_s)
+
     def do(self, step: Step) -> str:
         """One step by the engine's rule in short; `acted` or `already`, AssertionError if not."""
         attempt: Attempt | None = None
@@ -189,20 +194,6 @@ def verification(steps: tuple[Step, ...]) -> Step:
     )
 
 
-def undone(steps: tuple[Step, ...]) -> tuple[Step, ...]:
-    """The same steps backward, before and wanted swapped; a cancelled build stays cancelled."""
-    flipped = {StepKind.FREEZE: StepKind.THAW, StepKind.THAW: StepKind.FREEZE}
-    return tuple(
-        Step(
-            id=f"undo-{step.id}",
-            kind=flipped.get(step.kind, step.kind),
-            component=step.component,
-            provider=step.provider,
-            title=step.title,
-            address=step.address,
-            before=step.wanted,
-            wanted=step.before,
-        )
-        for step in reversed(steps)
-        if step.kind is not StepKind.CANCEL
-    )
+def undone(steps: tuple[Step, ...], state: Mapping[str, Any]) -> tuple[Step, ...]:
+    """The steps' inverses, by the planner's own rule, from the state as it is now."""
+    return inverses(steps, [step for step in steps if step.kind in INVERSE_KINDS], {SITE: state})

@@ -235,13 +235,13 @@ def test_netlify_switch_a_plan_may_have_no_locks(make_stage: MakeStage) -> None:
 def test_netlify_a_restore_takes_effect_later_and_overwrites_published_at(
     make_stage: MakeStage,
 ) -> None:
-    stage = make_stage({"restore_delay_s": 3000.0}).run()
+    stage = make_stage({"restore_delay_s": 9000.0}).run()
     r3 = stage.deploy_id(R3)
     before = stage.get(f"/deploys/{r3}").json()["published_at"]
     reply = stage.post(f"/sites/{stage.site_id()}/deploys/{r3}/restore")
     assert reply.status_code == 201
     assert stage.published() == stage.deploy_id(R4)
-    stage.wait(3000)
+    stage.jump(9000)
     assert stage.get(f"/sites/{stage.site_id()}").json()["published_deploy"]["id"] == r3
     assert instant(stage.get(f"/deploys/{r3}").json()["published_at"]) > instant(before)
 
@@ -264,14 +264,14 @@ def test_netlify_failed_late_serves_a_while_and_is_taken_back(stage: Stage) -> N
 
 
 def test_netlify_cancel_ends_a_build(make_stage: MakeStage) -> None:
-    stage = make_stage({"build_s": 3000.0}).run()
+    stage = make_stage({"build_s": 9000.0}).run()
     stage.push(BAD)
     build = stage.deploy_id(BAD)
     reply = stage.post(f"/deploys/{build}/cancel")
     assert reply.status_code == 201
     assert reply.json()["state"] == "error"
     assert stage.post(f"/deploys/{build}/cancel").status_code == 422
-    stage.wait(3200)
+    stage.jump(10000)
     assert stage.published() == stage.deploy_id(R4)
 
 

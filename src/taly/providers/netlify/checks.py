@@ -29,7 +29,7 @@ def findings(api: NetlifyApi, step: Step, now: datetime) -> tuple[Finding, ...]:
         return (_failed_read(step, error),)
     target = _target(api, step, deploys)
     found = [target] if isinstance(target, Finding) else _about_target(step, site, target, now)
-    return (*found, *_about_builds(step, deploys, now))
+    return (*found, *_about_builds(step, site, deploys, now))
 
 
 def _target(api: NetlifyApi, step: Step, deploys: list[DeployPayload]) -> DeployPayload | Finding:
@@ -68,14 +68,19 @@ def _about_target(
             return []
 
 
-def _about_builds(step: Step, deploys: list[DeployPayload], now: datetime) -> list[Finding]:
+def _about_builds(
+    step: Step, site: SitePayload, deploys: list[DeployPayload], now: datetime
+) -> list[Finding]:
+    """Builds that the plan does not cancel; a locked site's publish only once it is unlocked."""
+    severity = Severity.WARNING if site.locked else Severity.ERROR
     return [
-        _error(
+        _finding(
             step,
             "operation-in-flight",
-            f"production build {deploy.id} ({deploy.label}, {deploy.state}) has started since the"
-            " plan was made, and would publish over the target",
-            "taly plan",
+            severity,
+            f"the plan does not stop production build {deploy.id} ({deploy.label}, {deploy.state}),"
+            " which may publish over the target",
+            "taly status --watch",
         )
         for deploy in deploys
         if is_in_flight(deploy, now) and cancel_id(step.component, deploy.id) not in step.needs

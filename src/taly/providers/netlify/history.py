@@ -31,6 +31,8 @@ BY_HAND_S = 3600.0
 """A site whose usual delay is above this is published by hand: then nothing can be inferred."""
 STALE_AFTER = timedelta(hours=24)
 """Netlify ends builds long before; older unfinished deploys are abandoned uploads."""
+IN_FLIGHT = "in_flight"
+"""The detail that marks a deployment whose build may still publish, locked or not."""
 PAID = ("pro", "business", "enterprise")
 
 Start = tuple[datetime, DeployPayload, bool]
@@ -56,7 +58,7 @@ def deployments(
                 created_at=deploy.created_at,
                 live=periods,
                 restorable=restorability(site, deploy, latest),
-                details={"state": deploy.state},
+                details={"state": deploy.state, IN_FLIGHT: is_in_flight(deploy, now)},
                 evidence=(_evidence(deploy, inferred, now),),
             )
         )

@@ -67,21 +67,17 @@ class NetlifyProvider:
         if all(deploy.id != site.live for deploy in deploys):
             deploys.append(site.published_deploy)
         history = deployments(component.name, site, deploys, now)
-        builds = tuple(_operation(deploy) for deploy in deploys if is_in_flight(deploy, now))
+        builds = [deploy for deploy in deploys if is_in_flight(deploy, now)]
         return Observed(
             component=component.name,
             live=next(one for one in history if one.id == site.live),
             history=history,
-            state={
-                "deploy": site.live,
-                "locked": site.locked,
-                **{planning.BUILD + build.id: planning.IN_PROGRESS for build in builds},
-            },
+            state={"deploy": site.live, "locked": site.locked},
             address={"site": site.id, "name": site.name, "account": site.account_id or ""},
             auto_deploy=not site.locked and not site.stops_builds,
-            in_flight=builds,
+            in_flight=() if site.locked else tuple(_operation(build) for build in builds),
             url=site.ssl_url or site.url or "",
-            notes=tuple(_notes(site, deploys)),
+            notes=tuple(_notes(site, deploys, builds)),
         )
 
     def differences(self, before: Observed, target: Deployment) -> Differences:
@@ -178,7 +174,7 @@ class NetlifyProvider:
             raise VendorRefused(
                 f"netlify: a cancelled build ({build}) cannot be taken up again",
                 reference="netlify-cancel-final",
-                hint="netlify build",
+                hint="taly status",
             )
         try:
             return self._api.cancel(build)
@@ -252,10 +248,17 @@ def _operation(deploy: DeployPayload) -> Operation:
     )
 
 
-def _notes(site: SitePayload, deploys: list[DeployPayload]) -> list[str]:
+def _notes(
+    site: SitePayload, deploys: list[DeployPayload], builds: list[DeployPayload]
+) -> list[str]:
     notes = []
     if site.locked:
         notes.append("auto publishing is stopped: pushes are built, and published only by hand")
+        notes.extend(
+            f"the production build of {build.label} is under way: it would publish if the site"
+            " were unlocked before it ends"
+            for build in builds
+        )
     if site.stops_builds:
         notes.append("builds are stopped: pushes are not built at all")
     known = IN_PROGRESS | RESTORABLE | FAILED

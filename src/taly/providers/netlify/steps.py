@@ -7,7 +7,8 @@ steps end with the lock as it was.
 """
 
 from taly.model.plan import Forecast, Step, StepKind
-from taly.model.release import Deployment, Observed, Operation
+from taly.model.release import Deployment, Observed
+from taly.providers.netlify.history import IN_FLIGHT
 
 PUBLISH = Forecast(seconds=15.0, basis="Netlify's usual time to publish")
 CALL = Forecast(seconds=3.0, basis="one call and a read")
@@ -25,7 +26,9 @@ def steps(before: Observed, target: Deployment) -> tuple[Step, ...]:
     at_target = before.live.id == target.id
     if at_target and locked:
         return ()
-    cancels = tuple(_cancel(before, operation) for operation in before.in_flight)
+    # Not `before.in_flight`: a lock holds builds back, and the rollback may have to end the lock.
+    builds = [one for one in before.history if one.details.get(IN_FLIGHT)]
+    cancels = tuple(_cancel(before, build) for build in builds)
     needs = tuple(step.id for step in cancels)
     if at_target:
         return (*cancels, _freeze(before, target, needs))
@@ -40,16 +43,17 @@ def cancel_id(component: str, deploy: str) -> str:
     return f"cancel:{component}:{deploy}"
 
 
-def _cancel(before: Observed, operation: Operation) -> Step:
-    key = BUILD + operation.id
+def _cancel(before: Observed, build: Deployment) -> Step:
+    key = BUILD + build.id
     return Step(
-        id=cancel_id(before.component, operation.id),
+        id=cancel_id(before.component, build.id),
         kind=StepKind.CANCEL,
         component=before.component,
         provider="netlify",
-        title=f"{before.component}: cancel the {operation.what}",
+        title=f"{before.component}: cancel the production build of {build.label}",
         address=before.address,
-        before={key: IN_PROGRESS},
+        # None: not part of the observed state, so that a build's own end is not taken for drift.
+        before={key: None},
         wanted={key: ENDED},
         forecast=CALL,
         deadline_s=CALL_DEADLINE_S,
