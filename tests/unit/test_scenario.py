@@ -248,3 +248,12 @@ def test_the_reference_names_every_key_every_scenario_and_every_kind_of_fault() 
     keys = {key for model in models for key in model.model_fields}
     kinds = frozenset().union(*scenario.FAULT_KINDS.values())
     assert not [word for word in (*keys, *shipped(), *kinds) if f"`{word}`" not in text]
+
+
+def test_the_default_scenario_deploys_in_the_order_that_the_design_names() -> None:
+    scenario = load("taly")
+    waves = [
+        {scenario.component(name).vendor for name in wave}
+        for wave in scenario.waves(scenario.deploys[0])
+    ]
+    assert waves == [{"postgres"}, {"apprunner", "serverless"}, {"vercel", "netlify"}]
