@@ -11,6 +11,7 @@ from taly.engine.verify import ask
 from taly.errors import TalyError
 from taly.model.environment import Component, HealthCheck
 from taly.model.release import Observation, Observed, Snapshot, Unobserved
+from taly.planning.commits import with_full_commits
 from taly.planning.verifying import filled
 
 OBSERVE_TIMEOUT_S = 45.0
@@ -35,7 +36,8 @@ def observe(context: Context, *, timeout_s: float = OBSERVE_TIMEOUT_S) -> Snapsh
         component.name: _observation(component, result)
         for component, result in zip(environment.components, results, strict=True)
     }
-    return Snapshot(environment=environment.name, taken_at=taken_at, components=seen)
+    snapshot = Snapshot(environment=environment.name, taken_at=taken_at, components=seen)
+    return with_full_commits(snapshot)
 
 
 def _observation(component: Component, result: Result[Observation]) -> Observation:

@@ -6,7 +6,9 @@ from taly.app.context import Context
 from taly.app.discover import observe
 from taly.engine.store import Marked, RecordedRelease
 from taly.errors import UsageError
+from taly.model.plan import Plan
 from taly.model.release import Mark, Observed, Release, Snapshot
+from taly.planning.equivalents import equivalents
 from taly.planning.hashing import content_id_of
 from taly.planning.releases import Releases, build_releases
 
@@ -29,6 +31,8 @@ def history_of(context: Context, snapshot: Snapshot) -> History:
     environment, store = context.environment, context.store
     marks = {id_: (m.mark, m.why) for id_, m in store.marks(environment.name).items()}
 
+    equivalent = equivalents(_succeeded(context))
+
     def build() -> Releases:
         return build_releases(
             environment,
@@ -37,6 +41,7 @@ def history_of(context: Context, snapshot: Snapshot) -> History:
             store.release_names(environment.name),
             marks,
             environment.policy.grouping_window_s,
+            equivalent=equivalent,
         )
 
     releases = build()
@@ -44,6 +49,13 @@ def history_of(context: Context, snapshot: Snapshot) -> History:
         store.name_releases(environment.name, releases.unnamed)
         releases = build()
     return History(snapshot=snapshot, releases=releases)
+
+
+def _succeeded(context: Context) -> list[Plan]:
+    """The plans of the latest rollbacks that succeeded, oldest first."""
+    runs = context.store.runs(context.environment.name)
+    done = [run.id for run in runs if run.outcome == "succeeded" and run.purpose == "rollback"]
+    return [context.store.plan(run_id) for run_id in reversed(done)]
 
 
 def record(context: Context, *, commit: str, label: str) -> RecordedRelease:

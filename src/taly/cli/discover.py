@@ -58,13 +58,14 @@ def _watch(context: "Context", every_s: float = 5.0) -> None:
 def status_body(history: "History", health: "Mapping[str, Health]") -> dict[str, Any]:
     """The JSON of `taly status`."""
     live = history.releases.live
-    members = live.members if live else {}
+    members = {**live.members, **live.kept} if live else {}
     snapshot = history.snapshot
     return {
         "environment": snapshot.environment,
         "taken_at": snapshot.taken_at,
         "live_release": live.name if live else None,
         "mixed": live.mixed if live else None,
+        "kept": dict(live.kept) if live else {},
         "components": {
             name: _component_body(observation, health.get(name), members.get(name))
             for name, observation in snapshot.components.items()
@@ -123,6 +124,7 @@ def _print_status(context: "Context", history: "History", health: "Mapping[str, 
 
 def _headline(release: Release) -> str:
     extra = [part for part in (release.commit[:10], release.label) if part]
+    extra += [f"its {component} kept as it is" for component in release.kept]
     if release.mark is not Mark.NONE:
         extra.append(f"marked {release.mark.value}: {release.mark_why}")
     return f"{release.name} ({', '.join(extra)})" if extra else release.name

@@ -195,6 +195,8 @@ class Release:
     """Components whose member the evidence leaves open between several deployments."""
     mixed: bool = False
     """A state that nobody released: what a partial way back left behind."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """While it is live: component → the newer deployment that a rollback kept on purpose."""
 
     @property
     def is_live(self) -> bool:

@@ -14,6 +14,7 @@ from taly.model.release import (
     RecordedRelease,
     Release,
 )
+from taly.planning.equivalents import Equivalent
 from taly.planning.grouping import Settled, settled_states
 from taly.planning.hashing import content_id, content_id_of
 from taly.planning.timelines import Members, Timeline, timeline
@@ -63,6 +64,7 @@ class _Draft:
     mixed: bool = False
     complete: bool = True
     ambiguous: tuple[str, ...] = ()
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 def build_releases(
@@ -74,18 +76,21 @@ def build_releases(
     window_s: float,
     *,
     known_members: Mapping[str, Mapping[str, str]] | None = None,
+    equivalent: Mapping[str, Equivalent] | None = None,
 ) -> Releases:
     """The releases that the components' histories tell of.
 
     `known_names` maps a content id to the name it was shown under, `marks` a content id to what
     the team said and why. `known_members` maps content ids to members as stored: with it names
-    survive a vendor that does not answer, and a component that is new in taly.toml.
+    survive a vendor that does not answer, and a component that is new in taly.toml. `equivalent`
+    maps content ids of states to the releases that they stand for.
     """
     names = [component.name for component in environment.components]
     seen = [observations[name] for name in names if name in observations]
     lines = {o.component: timeline(o) for o in seen if isinstance(o, Observed)}
     unobserved = tuple(name for name in names if name not in lines)
     drafts = _drafts(lines, window_s)
+    _merge(drafts, equivalent or {})
     for record in sorted(recorded, key=lambda record: record.at):
         _pin(drafts, record, lines, window_s)
     in_order = sorted(drafts.values(), key=lambda draft: draft.instant)
@@ -117,6 +122,20 @@ def _drafts(lines: Mapping[str, Timeline], window_s: float) -> dict[str, _Draft]
             draft.live.append(LivePeriod(start=state.since, end=state.until))
         previous = draft
     return drafts
+
+
+def _merge(drafts: dict[str, _Draft], equivalent: Mapping[str, Equivalent]) -> None:
+    """Let a state be live periods of the release that it stands for."""
+    for id_ in drafts.keys() & equivalent.keys():
+        release = drafts.get(equivalent[id_].content_id)
+        if release is None or release.content_id == id_:
+            continue
+        state = drafts.pop(id_)
+        release.live = sorted(
+            [*release.live, *state.live], key=lambda period: (period.start, period.end is None)
+        )
+        if state.live[-1].end is None:
+            release.kept = equivalent[id_].kept
 
 
 def _draft(
@@ -265,4 +284,5 @@ def _release(
         unknown=unobserved,
         ambiguous=draft.ambiguous,
         mixed=draft.mixed,
+        kept=draft.kept,
     )
