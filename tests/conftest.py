@@ -1,16 +1,24 @@
-"""Fixtures for every suite: a scrubbed environment, a real PostgreSQL, a fresh database a test."""
+"""Fixtures for every suite: a scrubbed environment, a real PostgreSQL, an empty database a test."""
 
-import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from taly.sandbox.server import Server, find_server
 
 SCRUBBED = ("AWS_", "PG", "VERCEL_", "NETLIFY_", "DATABASE_URL", "TALY_", "NO_COLOR", "FORCE_COLOR")
-_numbers = itertools.count(1)
+
+END_OTHERS = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+SCHEMAS = """
+SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +39,15 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
 
 
 @pytest.fixture
-def postgres_url(postgres_server: Server) -> Iterator[str]:
-    """The URL of an empty database, made for this test and removed after it."""
-    name = f"test_{next(_numbers)}"
-    yield postgres_server.create_database(name)
-    postgres_server.drop_database(name)
+def postgres_url(postgres_server: Server) -> str:
+    """The URL of a database that is empty when the test begins.
+
+    It is emptied, not made anew: CREATE DATABASE takes ten times as long.
+    """
+    url = postgres_server.url()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(END_OTHERS)
+        for (schema,) in connection.execute(SCHEMAS).fetchall():
+            connection.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(schema)))
+        connection.execute("CREATE SCHEMA public")
+    return url

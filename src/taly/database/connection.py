@@ -111,9 +111,15 @@ def _meaning(target: Target, error: psycopg.Error) -> VendorUnavailable | Vendor
             hint=f"grant SELECT on {target.schema}._prisma_migrations to the user in"
             f" {target.url_env}",
         )
+    if not isinstance(error, psycopg.OperationalError):
+        return VendorRefused(
+            f"database {target.place}: {said}",
+            reference="ledger-unreadable",
+            hint=f"prisma migrate status, with {target.url_env}",
+        )
     if any(text in said for text in FINAL):
         return VendorRefused(
-            f"database {target.place} lets us not in: {said}",
+            f"database {target.place} does not let us in: {said}",
             reference="database-refused",
             hint=f"check the user, password and name in {target.url_env}",
         )

@@ -18,9 +18,8 @@ UNFINISHED = "!"
 
 def deployments(component: str, ledger: Ledger, evidence: Evidence) -> tuple[Deployment, ...]:
     """Every set, newest first by the time it last became the database's; the live one first."""
-    stretched = stretches(ledger) or []
     by_id: dict[str, list[Stretch]] = {}
-    for stretch in stretched:
+    for stretch in stretches(ledger):
         key = digest(stretch.names)
         by_id[key] = [*by_id.pop(key, []), stretch]  # at the end: it was live last
     made = [_deployment(component, key, found, evidence) for key, found in by_id.items()]

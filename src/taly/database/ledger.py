@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
 import psycopg
 from psycopg.rows import class_row
@@ -115,10 +116,10 @@ def stretches(ledger: Ledger) -> list[Stretch]:
         if moments and started - moments[-1][0] <= TOGETHER:
             moments.pop()
         moments.append((at, tuple(names)))
-    ends: list[datetime | None] = [at for at, _ in moments[1:]]
+    starts = [at for at, _ in moments]
     return [
         Stretch(names=held, start=at, end=end)
-        for (at, held), end in zip(moments, [*ends, None], strict=True)
+        for (at, held), end in zip_longest(moments, starts[1:])
     ]
 
 

@@ -130,15 +130,6 @@ class Server:
             )
         return self.url(name)
 
-    def drop_database(self, name: str) -> None:
-        """Remove a database, whoever is connected."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(
-                psycopg.sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(
-                    psycopg.sql.Identifier(name)
-                )
-            )
-
     def stop(self) -> None:
         """End the server and remove its files. Safe to call twice."""
         self._end_process()
