@@ -21,6 +21,10 @@ from taly.model.ports import Clock, Provider
 from taly.model.run import Fold, Run, StepPhase
 
 
+class Abandoned(BaseException):
+    """The process was told twice to leave. Its lease stays, and runs out."""
+
+
 class Execution:
     """Starts every step as soon as those it needs are done; constant work a step."""
 
@@ -64,6 +68,11 @@ class Execution:
     def interrupt(self) -> None:
         """Start no new step and leave the run to be resumed."""
         self._said.put(("interrupt", None))
+
+    def abandon(self) -> None:
+        """Write down nothing more and end at once. What is in flight at a vendor goes on there."""
+        self.journal.lose(Abandoned())
+        self._said.put(("abandon", Abandoned()))
 
     def result(self) -> Run:
         """The run as it stands; raises what stopped the work, if anything did."""
@@ -137,9 +146,9 @@ class Execution:
         if about == "interrupt":
             self._halted = self._interrupted = True
             return
-        self._under_way -= 1
         if isinstance(said, BaseException):
             raise said
+        self._under_way -= 1
         if not isinstance(said, StepDone):
             self._halted = True
             return

@@ -21,10 +21,12 @@ from taly.model.run import Fold, Run
 log = structlog.get_logger(__name__)
 
 OnEvent = Callable[[Recorded], None]
+WAKE_S = 0.5
+"""How often the main thread looks up: a signal may be delivered to another thread."""
 LEASE_S = 20.0
 
 
-def _nobody(_: Recorded) -> None:
+def nobody(_: Recorded) -> None:
     """Hears events and does nothing."""
 
 
@@ -42,7 +44,7 @@ class _Listener:
             self._on_event(recorded)
         except Exception:
             log.exception("the display of events failed; the run goes on without it")
-            self._on_event = _nobody
+            self._on_event = nobody
 
 
 class Engine:
@@ -83,7 +85,7 @@ class Engine:
         self._leases[lease.run_id] = lease
         return lease.run_id
 
-    def resume(self, run_id: str, on_event: OnEvent = _nobody) -> Run:
+    def resume(self, run_id: str, on_event: OnEvent = nobody) -> Run:
         """Go on with a run that nobody works on; as `execute`.
 
         Raises EnvironmentLocked while its process lives, UsageError `run-unknown`, `run-finished`.
@@ -98,7 +100,7 @@ class Engine:
             run_id, self._owner, at=self._clock.now(), lease_s=self._lease_s
         )
 
-    def execute(self, run_id: str, on_event: OnEvent = _nobody) -> Run:
+    def execute(self, run_id: str, on_event: OnEvent = nobody) -> Run:
         """Work through a run that was started or taken over here, and return it as it then stands.
 
         Its outcome is None when a step is unknown: the run keeps the environment, `resume` settles
@@ -118,10 +120,19 @@ class Engine:
         finally:
             del self._under_way[run_id]
 
+    def holds(self, run_id: str) -> bool:
+        """Whether the run was started or taken over here, and waits to be executed."""
+        return run_id in self._leases
+
     def interrupt(self, run_id: str) -> None:
         """Start no new step of a run that is executed in this process; leave it to be resumed."""
         if run_id in self._under_way:
             self._under_way[run_id].interrupt()
+
+    def abandon(self, run_id: str) -> None:
+        """Stop working on a run of this process where it stands; leave it to be resumed."""
+        if run_id in self._under_way:
+            self._under_way[run_id].abandon()
 
     def _execution(self, lease: Lease, on_event: OnEvent) -> Execution:
         plan = self._store.plan(lease.run_id)
@@ -155,9 +166,10 @@ class Engine:
             worker.start()
             while not execution.ended.is_set():
                 try:
-                    execution.ended.wait()
+                    execution.ended.wait(WAKE_S)
                 except KeyboardInterrupt:
                     if interrupted:
+                        execution.abandon()
                         raise
                     interrupted = True
                     execution.interrupt()
