@@ -33,6 +33,8 @@ SPEED = 2000.0
 STANDIN = str(Path(__file__).with_name("standin_app.py"))
 SEEDS = ((9, R1, "ok"), (6, R2, "ok"), (3, R3, "ok"), (1, BAD, "broken"))
 
+SESSION = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name=REGION)
+
 
 def standin(build: Build, port: int) -> list[str]:
     """The command line of the stand-in."""
@@ -69,6 +71,7 @@ class Stage:
         )
         for days, commit, outcome in seeds:
             self.seed(days, commit, outcome)
+        self._clients: dict[str, Any] = {}
         self.replies = Validated(self.emulator.wsgi)
         self.listener = Listener(self.replies)
         self.component = Component(
@@ -117,17 +120,18 @@ class Stage:
         assert self.replies.problems == []
 
     def make_provider(self) -> AppRunnerProvider:
-        return AppRunnerProvider(self.environ, self.clock)
+        made = AppRunnerProvider(self.environ, self.clock)
+        made._clients._session = SESSION  # AWS's files are read once for all tests
+        return made
 
     def client(self, service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self.listener.url,
-            region_name=REGION,
-            aws_access_key_id="a",
-            aws_secret_access_key="b",
-            config=Config(retries={"total_max_attempts": 1}),
-        )
+        if service not in self._clients:
+            self._clients[service] = SESSION.client(
+                service,
+                endpoint_url=self.listener.url,
+                config=Config(retries={"total_max_attempts": 1}),
+            )
+        return self._clients[service]
 
     def fault(self, kind: str, **facts: Any) -> None:
         self.world.faults.add(Fault(kind=kind, **facts))

@@ -29,6 +29,7 @@ class AwsClients:
         """`environ` may name AWS_ENDPOINT_URL, AWS_REGION and keys, as for AWS's own tools."""
         self._environ = environ
         self._clients: dict[tuple[str, str, int], Any] = {}
+        self._session: Any = None
         self._lock = threading.Lock()
 
     def client(self, service: str, region: str, *, attempts: int = 4) -> Any:
@@ -40,23 +41,34 @@ class AwsClients:
             return self._clients[key]
 
     def _make(self, service: str, region: str, attempts: int) -> Any:
-        import boto3  # a fifth of a second: only when AWS is asked
         from botocore.config import Config
 
-        env = self._environ
-        session = boto3.Session(
-            aws_access_key_id=env.get("AWS_ACCESS_KEY_ID"),
-            aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY"),
-            aws_session_token=env.get("AWS_SESSION_TOKEN"),
-            region_name=region or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION"),
-        )
+        if self._session is None:
+            self._session = self._open()
         config = Config(
             connect_timeout=5,
             read_timeout=20,
             max_pool_connections=32,
             retries={"mode": "standard", "total_max_attempts": attempts},
         )
-        return session.client(service, endpoint_url=env.get("AWS_ENDPOINT_URL"), config=config)
+        return self._session.client(
+            service,
+            region_name=region or None,
+            endpoint_url=self._environ.get("AWS_ENDPOINT_URL"),
+            config=config,
+        )
+
+    def _open(self) -> Any:
+        """One session for all clients: reading AWS's own files takes longer than a call."""
+        import boto3  # a fifth of a second: only when AWS is asked
+
+        env = self._environ
+        return boto3.Session(
+            aws_access_key_id=env.get("AWS_ACCESS_KEY_ID"),
+            aws_secret_access_key=env.get("AWS_SECRET_ACCESS_KEY"),
+            aws_session_token=env.get("AWS_SESSION_TOKEN"),
+            region_name=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION"),
+        )
 
 
 @contextmanager
