@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from taly.clock import ScaledClock
@@ -11,6 +12,7 @@ from taly.model.environment import Component
 from taly.model.plan import Step, StepKind
 from taly.model.ports import Attempt, InFlight, Probe, StepOptions
 from taly.model.release import Deployment, Observed
+from taly.providers.aws import AwsClients
 from taly.providers.serverless import ServerlessProvider
 from taly.sandbox.emulator import Deploy, SandboxComponent
 from taly.sandbox.http import Listener
@@ -104,21 +106,34 @@ class Rig:
 
     def boto(self, service: str) -> Any:
         """A plain boto3 client, as anyone would use."""
-        import boto3
-
-        return boto3.client(
-            service,
-            region_name=REGION,
-            endpoint_url=self.environ["AWS_ENDPOINT_URL"],
-            aws_access_key_id=self.environ["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environ["AWS_SECRET_ACCESS_KEY"],
-        )
+        return front().clients.client(service, REGION)
 
     def undo(self, step: Step) -> Step:
         return replace(step, before=step.wanted, wanted=step.before)
 
     def verification(self, step: Step) -> Step:
         return replace(step, id=f"verify:{NAME}", kind=StepKind.VERIFY)
+
+
+class Front:
+    """One listener and one set of boto3 clients for all rigs: loading their models is slow."""
+
+    def __init__(self) -> None:
+        self.app: Any = None
+        listener = Listener(lambda environ, start: self.app(environ, start)).start()
+        self.environ = {
+            "AWS_ENDPOINT_URL": listener.url,
+            "AWS_ACCESS_KEY_ID": "AKIATEST",
+            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "AWS_REGION": REGION,
+        }
+        self.clients = AwsClients(self.environ)
+
+
+@cache
+def front() -> Front:
+    """The one front of this process."""
+    return Front()
 
 
 @contextmanager
@@ -143,31 +158,26 @@ def rig(
     world.clock.seek(now)
     emulator.start()
     world.clock.run()
-    listener = Listener(emulator.wsgi).start()
+    front().app = emulator.wsgi
     told = world.clock.describe()
     clock = ScaledClock(
         origin=datetime.fromisoformat(told["origin"]), at_unix=told["at_unix"], speed=speed
     )
-    environ = {
-        "AWS_ENDPOINT_URL": listener.url,
-        "AWS_ACCESS_KEY_ID": "AKIATEST",
-        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-        "AWS_REGION": REGION,
-    }
+    provider = ServerlessProvider(front().environ, clock)
+    provider._clients = front().clients
     try:
         yield Rig(
             world=world,
             emulator=emulator,
-            provider=ServerlessProvider(environ, clock),
+            provider=provider,
             component=Component(
                 name=NAME,
                 provider="serverless",
                 settings={**emulator.settings(NAME), **(component or {})},
             ),
-            environ=environ,
+            environ=front().environ,
             clock=clock,
         )
     finally:
-        listener.stop()
         emulator.stop()
 

@@ -39,11 +39,19 @@ class AwsReads:
 
     def stack(self, name: str) -> Mapping[str, Any]:
         """DescribeStacks of one stack."""
-        with aws_errors(f"cloudformation:DescribeStacks {name}"):
-            stack: Mapping[str, Any] = self._cloudformation.describe_stacks(StackName=name)[
-                "Stacks"
-            ][0]
-            return stack
+        try:
+            with aws_errors(f"cloudformation:DescribeStacks {name}"):
+                said = self._cloudformation.describe_stacks(StackName=name)["Stacks"]
+        except VendorRefused as error:
+            if "does not exist" not in error.message:
+                raise
+            raise VendorRefused(
+                f"there is no stack {name} in {self._region}",
+                reference="stack-unknown",
+                hint="set service, stage, region or `stack` in taly.toml",
+            ) from error
+        stack: Mapping[str, Any] = said[0]
+        return stack
 
     def template(self, stack: str) -> Template:
         """GetTemplate: the template as data."""

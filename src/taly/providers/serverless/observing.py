@@ -46,10 +46,10 @@ class Seen:
     def directory(self) -> str:
         """The directory that is live.
 
-        During an update GetTemplate may already say the new template: then it is the result of the
-        last update that succeeded.
+        During an update, or when its rollback got stuck, GetTemplate may say the template that was
+        tried: then it is the result of the last update that succeeded.
         """
-        if readiness(self.status) == "busy":
+        if readiness(self.status) in ("busy", "stuck"):
             periods = stack_events.live_periods(
                 self.operations, self.directories, self.address.prefix
             )

@@ -2,6 +2,7 @@
 
 import itertools
 from datetime import UTC, datetime
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -17,12 +18,18 @@ _ACCOUNTS = itertools.count(123456789012)
 SHA_METADATA = "x-amz-meta-filesha256"
 
 
+@cache
+def _application() -> DomainDispatcherApplication:
+    """moto's dispatcher keeps no state of its own, only the Flask applications that it made."""
+    return DomainDispatcherApplication(create_backend_app)
+
+
 class MotoServer:
     """moto's WSGI application and the few of its objects that need a touch from outside."""
 
     def __init__(self) -> None:
         self.account = str(next(_ACCOUNTS))
-        self._app = DomainDispatcherApplication(create_backend_app)
+        self._app = _application()
 
     def call(self, request: Request) -> Response:
         """moto's own answer to the request."""
