@@ -13,6 +13,8 @@ from taly.errors import ExitCode
 from tests.e2e.conftest import Sandbox, until
 
 SPEED = 200.0
+PREPARES = "CloudFormation.CreateChangeSet"
+"""Lists what an update would do, and changes nothing until it is executed."""
 
 
 def body(done: Any) -> dict[str, Any]:
@@ -83,7 +85,9 @@ def test_ten_of_ten_components_go_to_r3_each_verified_with_one_write_a_change(
     assert verified >= set(after["components"])
     acted = [step["id"] for step in run["steps"] if step["how"] == "acted"]
     writes = [call["target"] for call in box.control.writes(calls_before)]
-    assert len(writes) == len(acted), (acted, writes)
+    prepared = [target for target in writes if target == PREPARES]
+    assert len(writes) - len(prepared) == len(acted), (acted, writes)
+    assert len(prepared) == 5, "one change set a function, which by itself changes nothing"
     assert len(acted) == 10  # nine components go back, and the Netlify site is locked
 
 
@@ -144,7 +148,7 @@ def test_undo_brings_every_component_back_and_a_second_rollback_works(
     there = state_of(box)
     assert there != before
     undone = box.taly("undo", first["run"], "--yes", "--json")
-    assert undone.returncode == ExitCode.VERIFICATION_FAILED, undone.stdout + undone.stderr
+    assert undone.returncode == ExitCode.OK, undone.stdout + undone.stderr
     assert state_of(box) == before
     roll_back(box, "--to", "R3")
     assert state_of(box) == there

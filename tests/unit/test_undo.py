@@ -68,10 +68,17 @@ def test_its_verification_asks_for_the_version_before() -> None:
     asked = back.step("verify:web").health
     assert asked is not None
     assert asked.expect == {"version": B}
-    without = make_undo(
-        env, plan, finished_run(plan), snapshot(after(WEB, plan.steps)), with_health=False
-    )
-    assert without.step("verify:web").health is None
+
+
+def test_what_was_broken_before_the_run_is_not_asked_after_its_undo() -> None:
+    health = HealthCheck(url="https://web", expect={"version": "{commit}"})
+    env = environment(Component(name="web", provider="fake", health=health))
+    plan = plan_to("R1", WEB, of=env)
+    part = replace(plan.components[0], answered_before=False)
+    broken = replace(plan, components=(part,))
+    back = make_undo(env, broken, finished_run(broken), snapshot(after(WEB, plan.steps)))
+    assert back.step("verify:web").health is None
+    assert "was-broken-before" in {one.code for one in back.findings}
 
 
 def test_it_fits_the_platform_as_it_is() -> None:

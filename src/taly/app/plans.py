@@ -1,10 +1,10 @@
 """Plans: made from a fresh observation, and checked before anything is touched."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from taly.app.context import Context
-from taly.app.discover import observe, seen
+from taly.app.discover import ask_health, observe, seen
 from taly.app.history import History, load_history
 from taly.app.parallel import Raised, Result, TimedOut, Value, fan_out
 from taly.errors import Refused, TalyError
@@ -58,7 +58,19 @@ def plan_rollback(context: Context, target: str, options: PlanOptions) -> Planne
         options=options,
         releases=history.releases.all,
     )
-    return check_plan(context, plan, snapshot)
+    return check_plan(context, _with_answers(context, plan, snapshot), snapshot)
+
+
+def _with_answers(context: Context, plan: Plan, snapshot: Snapshot) -> Plan:
+    """The plan with what each application answers now, which an undo must know."""
+    health = ask_health(context, snapshot)
+    parts = tuple(
+        replace(part, answered_before=health[part.component].healthy)
+        if part.component in health
+        else part
+        for part in plan.components
+    )
+    return replace(plan, components=parts)
 
 
 def _went_back_already(context: Context, live: Release | None) -> Choice | None:

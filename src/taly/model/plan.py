@@ -128,6 +128,8 @@ class ComponentPlan:
     """Resources that going back deletes, e.g. `AWS::DynamoDB::Table AuditTable`."""
     migrations: tuple[Migration, ...] = ()
     notes: tuple[str, ...] = ()
+    answered_before: bool | None = None
+    """Whether the application answered as it should when the plan was made; None = not asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,6 +49,7 @@ CODES: Mapping[str, Code] = {
     "target-barred": Code(E, "the vendor has the target deployment and would not make it live"),
     "target-gone": Code(E, "the vendor has the target deployment no more"),
     "target-marked-bad": Code(E, "the release asked for is marked bad"),
+    "was-broken-before": Code(W, "the application did not answer well before the run either"),
     "version-unchecked": Code(N, "the target's commit is not known, so it is not asked for"),
 }
 

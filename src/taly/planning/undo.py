@@ -24,14 +24,12 @@ def make_undo(
     plan: Plan,
     run: Run,
     snapshot: Snapshot,
-    *,
-    with_health: bool = True,
 ) -> Plan:
     """The plan that brings every component that the run changed back to where it was.
 
     Only what the run did itself is taken back, newest first; a step of unknown outcome counts when
-    its component is no longer as it was. `with_health` asks the applications too; a version that
-    was broken before the run is broken again after its undo.
+    its component is no longer as it was. An application that did not answer as it should before
+    the run is not asked after its undo: it is broken again, as it was.
     """
     components = {component.name: component for component in environment.components}
     states = {
@@ -60,7 +58,11 @@ def make_undo(
         own = by_component.get(was.component, [])
         parts.append(_part(component, seen, prior, own))
         findings.extend(_against(seen, prior, own, snapshot))
-        health_of = component if with_health else replace(component, health=None)
+        was_broken = was.answered_before is False
+        if was_broken:
+            text = "it did not answer as it should before the run, so it is not asked after it"
+            findings.append(finding("was-broken-before", was.component, text))
+        health_of = replace(component, health=None) if was_broken else component
         verification, more = verify_step(health_of, seen, prior, own)
         verifying.append(verification)
         findings.extend(more)
