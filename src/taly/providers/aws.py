@@ -84,6 +84,7 @@ def aws_errors(call: str) -> Iterator[None]:
         NoRegionError,
         PartialCredentialsError,
     )
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -100,7 +101,7 @@ def aws_errors(call: str) -> Iterator[None]:
             reference=f"aws-{missing}-missing",
             hint="aws configure",
         ) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:  # a proxy's HTML page, for one
         name = type(error).__name__
         raise VendorUnavailable(f"{call}: {name}: {error}", reference="aws-unreachable") from error
 
