@@ -116,8 +116,13 @@ class _Changes:
     def _whole(self, batch: Sequence[int], end: int) -> _Group | None:
         """The batch as one group, where that is plain to see: nearly always."""
         commits = set(map(self.commits.__getitem__, batch)) - {""}
-        if len(commits) > 1 or len(set(map(self.lines.__getitem__, batch))) < len(batch):
+        if len(set(map(self.lines.__getitem__, batch))) < len(batch):
             return None
+        if len(commits) > 1:
+            of = self._repositories
+            pairs = {(of[self.lines[i]], self.commits[i]) for i in batch if self.commits[i]}
+            if len({repository for repository, _ in pairs}) < len(pairs):
+                return None
         returns = batch[0] in self.returning
         if self.returning and any((change in self.returning) != returns for change in batch):
             return None
@@ -174,7 +179,7 @@ def _returning(timelines: Sequence[Timeline]) -> Iterator[int]:
     """The changes that went back to what their component had run before."""
     offset = 0
     for line in timelines:
-        ids = [deployment.id for deployment in line.deployments]
+        ids = line.ids
         if len(set(ids)) < len(ids):
             seen: set[str] = set()
             for i, id_ in enumerate(ids, offset):

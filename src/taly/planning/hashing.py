@@ -1,23 +1,21 @@
 """Content ids: a hash of a *set* of members that can be kept up to date one change at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 PRIME = 2**127 - 1
 
 
-def factor(component: str) -> int:
-    """The component's own pseudo-random factor."""
-    return int.from_bytes(sha256(component.encode()).digest()[:16]) % PRIME or 1
+def weights(component: str, deployment_ids: Sequence[str]) -> list[int]:
+    """What each of a component's deployments adds to the sum when it is the member.
 
-
-def weight(factor_: int, deployment_id: str) -> int:
-    """What one member adds to the sum; sums may be added and subtracted before `content_id`.
-
-    A linear hash over a prime field: two different sets collide with a chance of 2^-127. It costs
-    a third of a cryptographic hash, and a million deployments have to be read in a second.
+    A linear hash over a prime field, each component with a pseudo-random factor of its own: two
+    different sets collide with a chance of 2^-127. It costs a third of a cryptographic hash, and a
+    million deployments have to be read in a second. Sums may be added and subtracted at will.
     """
-    return factor_ * int.from_bytes(deployment_id.encode("utf-8", "surrogatepass"))
+    factor = int.from_bytes(sha256(component.encode()).digest()[:16]) % PRIME or 1
+    number = int.from_bytes
+    return [factor * number(id_.encode("utf-8", "surrogatepass")) for id_ in deployment_ids]
 
 
 def content_id(total: int) -> str:
@@ -27,4 +25,4 @@ def content_id(total: int) -> str:
 
 def content_id_of(members: Mapping[str, str]) -> str:
     """The content id of these members: component → deployment id."""
-    return content_id(sum(weight(factor(name), id_) for name, id_ in members.items()))
+    return content_id(sum(weights(name, [id_])[0] for name, id_ in members.items()))

@@ -4,10 +4,10 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from operator import itemgetter, sub
+from operator import eq, le, sub
 
 from taly.model.release import Deployment, Observed
-from taly.planning.hashing import factor, weight
+from taly.planning.hashing import weights
 
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 """The start of a deployment that is live, and of which nobody knows since when."""
@@ -20,6 +20,7 @@ class Timeline:
     component: str
     deployments: Sequence[Deployment]
     """What went live. Two in a row are never the same."""
+    ids: Sequence[str]
     starts: Sequence[datetime]
     seconds: Sequence[float]
     """The starts as seconds since 1970, which sort faster."""
@@ -40,34 +41,38 @@ def timeline(observed: Observed) -> Timeline:
     Ends of periods are not used: one deployment serves until the next one does. What never served
     has no period and cannot get in.
     """
-    rows = [
-        (period.start, deployment)
-        for deployment in reversed(observed.history)
-        for period in deployment.live
-    ]
-    rows.sort(key=itemgetter(0))
-    if not rows or rows[-1][1].id != observed.live.id:
-        rows.append((_live_since(observed, rows), observed.live))
-    rows = [row for i, row in enumerate(rows) if i == 0 or rows[i - 1][1].id != row[1].id]
-    starts = [start for start, _ in rows]
-    deployments = [deployment for _, deployment in rows]
-    own = factor(observed.component)
-    weights = [weight(own, deployment.id) for deployment in deployments]
+    # Columns rather than rows: a million tuples would cost a second in the garbage collector.
+    oldest_first = observed.history[::-1]
+    starts = [period.start for deployment in oldest_first for period in deployment.live]
+    deployments = [deployment for deployment in oldest_first for _ in deployment.live]
+    if not all(map(le, starts, starts[1:])):
+        order = sorted(range(len(starts)), key=starts.__getitem__)
+        starts, deployments = [starts[i] for i in order], [deployments[i] for i in order]
+    if not deployments or deployments[-1].id != observed.live.id:
+        starts.append(_live_since(observed, starts))
+        deployments.append(observed.live)
+    ids = [deployment.id for deployment in deployments]
+    if any(map(eq, ids, ids[1:])):
+        firsts = [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
+        starts, deployments = [starts[i] for i in firsts], [deployments[i] for i in firsts]
+        ids = [ids[i] for i in firsts]
+    own = weights(observed.component, ids)
     return Timeline(
         component=observed.component,
         deployments=deployments,
+        ids=ids,
         starts=starts,
         seconds=[start.timestamp() if start > ALWAYS else 0.0 for start in starts],
         commits=[deployment.commit for deployment in deployments],
-        deltas=[weights[0], *map(sub, weights[1:], weights)],
+        deltas=[own[0], *map(sub, own[1:], own)],
     )
 
 
-def _live_since(observed: Observed, rows: Sequence[tuple[datetime, Deployment]]) -> datetime:
+def _live_since(observed: Observed, starts: Sequence[datetime]) -> datetime:
     """What is live counts, whatever the history says: since its own start, or the last change."""
     periods = observed.live.live
     own = periods[-1].start if periods else observed.live.created_at or ALWAYS
-    return max(own, rows[-1][0]) if rows else own
+    return max(own, starts[-1]) if starts else own
 
 
 class Members(Mapping[str, str]):
