@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from taly.config import load_config
+from taly.sandbox.client import ControlClient
 from taly.sandbox.running import is_claimed, read_running
 from taly.sandbox.vendors import MARK
 
@@ -168,6 +169,17 @@ def test_status_and_env_tell_it_again(three: Shell) -> None:
     assert said.stdout == environ["DATABASE_URL"]
 
 
+def test_status_shows_the_pace_that_the_clock_has_now(three: Shell) -> None:
+    running = read_running(three.directory)
+    assert running is not None
+    control = ControlClient(running.control, running.token)
+    control.clock(speed=7)
+    try:
+        assert json.loads(three.run("status", "--json").stdout)["speed"] == 7
+    finally:
+        control.clock(speed=100)
+
+
 def test_inside_its_directory_it_is_found_without_being_named(three: Shell) -> None:
     inside = Shell(three.directory)
     assert json.loads(inside.run("status", "--json").stdout)["directory"] == str(three.directory)
@@ -221,14 +233,11 @@ def test_down_ends_everything_and_a_second_one_says_that_nothing_runs(shell: She
     assert "sandbox-not-running" in again.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_in_the_foreground_it_ends_cleanly_on_a_signal(
-    shell: Shell, number: signal.Signals, eventually: Eventually
-) -> None:
+def test_in_the_foreground_it_ends_cleanly_on_sigterm(shell: Shell, eventually: Eventually) -> None:
     process = shell.start("up", "--scenario", "three.toml")
     eventually(lambda: read_running(shell.directory))
     below = shell.remember_children(process.pid)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 0, said
     assert "has ended" in said
@@ -251,7 +260,7 @@ def test_a_signal_to_the_whole_group_as_a_terminal_sends_it_ends_it_cleanly_too(
 def test_a_signal_while_it_starts_leaves_nothing(shell: Shell, eventually: Eventually) -> None:
     process = shell.start("up", "--scenario", "three.toml")
     eventually(lambda: below(process.pid))
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGHUP)
     children = shell.remember_children(process.pid)
     out, said = process.communicate(timeout=30)
     assert process.returncode == 0, said
@@ -345,12 +354,15 @@ def test_without_the_extra_it_says_how_to_install_it(shell: Shell, missing: str)
     assert "pip install 'taly-rollback[sandbox]'" in done.stderr
 
 
-def test_a_platform_that_nobody_reaches_by_http_is_shown_too(shell: Shell) -> None:
+def test_a_platform_that_nobody_reaches_by_http_is_shown_too_wherever_it_lies(
+    shell: Shell,
+) -> None:
     (shell.folder / "db.toml").write_text(
         'name = "db"\ndescription = "A database."\n'
         '[[components]]\nname = "database"\nvendor = "postgres"\n',
         "utf-8",
     )
-    done = shell.run("up", "--scenario", "db.toml", "--detach")
+    done = shell.run("up", "--scenario", "db.toml", "--dir", "two words", "--detach")
     assert done.returncode == 0, done.stderr
-    assert "taly status" in done.stdout
+    assert "cd 'two words'" in done.stdout
+    assert shell.run("down", "--dir", "two words").returncode == 0

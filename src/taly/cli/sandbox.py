@@ -2,10 +2,12 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +126,9 @@ def env(directory: Path | None, as_json: bool) -> None:
 @json_option
 def status(directory: Path | None, as_json: bool) -> None:
     """Show whether a sandbox runs, and where everything is."""
-    running = _running(find_directory(directory))
+    where = find_directory(directory)
+    clock = _client(where).clock()
+    running = replace(_running(where), speed=clock["speed"])
     if as_json:
         _print_running_json(running)
     else:
@@ -200,7 +204,11 @@ def _print_running(running: Running) -> None:
         click.echo(f"  {name:{width}} {url}")
     say()
     say("Next, there:", style="quiet")
-    for command in (f"cd {_shortest(running.directory)}", ". ./sandbox.env", "taly status"):
+    for command in (
+        f"cd {shlex.quote(_shortest(running.directory))}",
+        ". ./sandbox.env",
+        "taly status",
+    ):
         say(f"  {command}", style="command", markup=False, soft_wrap=True)
 
 
