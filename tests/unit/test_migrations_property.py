@@ -2,8 +2,8 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_migrations_cases import BASE
-from test_migrations_reading import RESTORE, REVERT
+from tests.migration_cases import BASE
+from tests.migration_snippets import RESTORE, REVERT
 
 from taly.planning.migrations import CatalogFacts, classify
 

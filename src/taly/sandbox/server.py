@@ -37,7 +37,7 @@ LIFELINE = """
 exec 3<&0
 "$@" 3<&- </dev/null &
 server=$!
-( read -r _ <&3; touch ended; kill -INT $server ) &
+( read -r _ <&3; touch ended; kill -QUIT $server ) &
 watcher=$!
 wait $server
 status=$?
