@@ -97,6 +97,9 @@ class StackResources:
         }
         before = dict(self._map._parsed_resources)
         self._map.update(wanted, dict(parameters) or None)
+        for name in before.keys() & self._template["Resources"].keys():
+            if name not in wanted["Resources"]:  # else moto never makes it again
+                self._map._parsed_resources.pop(name, None)
         for name in wanted["Resources"]:
             if self._map._parsed_resources.get(name) is None and before.get(name) is not None:
                 self._map._parsed_resources[name] = before[name]  # moto cannot update this type
