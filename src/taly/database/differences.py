@@ -13,6 +13,7 @@ from taly.model.plan import Migration
 from taly.model.ports import Differences
 from taly.model.release import Deployment
 from taly.planning.codes import finding
+from taly.planning.migrations import CatalogFacts, classify_all, wanted_facts
 
 PROBLEMS = {"missing": "migration-text-missing", "differs": "migration-checksum-differs"}
 
@@ -24,9 +25,6 @@ def differences(
 
     Raises VendorUnavailable, VendorRefused.
     """
-    # Imported here: the parser takes longer to load than a whole `taly status` should.
-    from taly.planning.migrations import CatalogFacts, classify_all, wanted_facts
-
     if directory is not None:
         refuse_prisma_8(directory)
     with reading(target) as connection:

@@ -6,7 +6,6 @@ from pathlib import Path
 import stamina
 
 from taly.database.connection import Target, reading, target_of
-from taly.database.differences import differences
 from taly.database.files import refuse_prisma_8
 from taly.database.history import blocked_by, deployments, durations, in_flight, state_of
 from taly.database.ledger import Ledger, read_ledger
@@ -75,6 +74,9 @@ class PostgresProvider:
 
     def differences(self, before: Observed, target: Deployment) -> Differences:
         """What each migration since `target` means for its code."""
+        # Imported here: the parser takes longer to load than a whole `taly status` should.
+        from taly.database.differences import differences
+
         directory = Path(before.address["directory"]) if before.address["directory"] else None
         place = target_of(before.address, self._environ)
         return differences(before.component, place, directory, target)
