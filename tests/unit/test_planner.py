@@ -266,9 +266,10 @@ class TestInFlight:
         one = Operation(id="op", what="a build", started_at=at(0), toward=toward)
         return replace(seen, in_flight=(one,))
 
-    def test_toward_something_else_refuses(self) -> None:
+    def test_toward_something_else_is_waited_for(self) -> None:
         plan = plan_with(self.busy(WEB, "w9"))
-        assert found(plan, "operation-in-flight").severity is Severity.ERROR
+        assert found(plan, "operation-in-flight").severity is Severity.WARNING
+        assert "the plan waits" in found(plan, "operation-in-flight").text
 
     def test_toward_the_target_is_taken_over(self) -> None:
         plan = plan_with(self.busy(WEB, "w1"))

@@ -14,7 +14,7 @@ from taly.planning.digest import sealed
 from taly.planning.dispositions import Part, Planning, PlanOptions, StepsOf, part_of
 from taly.planning.forecast import critical_path_s
 from taly.planning.order import circle, gated
-from taly.planning.reach import nearest_restorable, nearest_whole
+from taly.planning.reach import hindrances, nearest_restorable, nearest_whole
 from taly.planning.verifying import verify_all_step, verify_step
 
 __all__ = ["PlanOptions", "make_plan"]
@@ -152,16 +152,16 @@ def _with_way_out(
     snapshot: Snapshot,
 ) -> list[Finding]:
     """Findings about an unreachable target say what can be reached instead."""
-    stuck = {"target-gone", "target-barred", "target-ambiguous", "hobby-limit", "never-served"}
+    stuck = {(one.component, one.code) for one in hindrances(release, snapshot.components)}
     found = list(findings)
-    if not any(one.code in stuck for one in found):
+    if not any((one.component, one.code) in stuck for one in found):
         return found
     near = nearest_whole(releases, release, snapshot.components)
     hint = f"taly plan --to {near.name}" if near else "taly releases"
     text = nearest_restorable(releases, release, snapshot.components)
     return [
         replace(one, text=f"{one.text}. {text}", hint=one.hint or hint)
-        if one.code in stuck
+        if (one.component, one.code) in stuck
         else one
         for one in found
     ]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import assert_never
 
-from taly.model.check import Finding
+from taly.model.check import Finding, Severity
 from taly.model.release import (
     Barred,
     Deployment,
@@ -15,7 +15,7 @@ from taly.model.release import (
     Release,
     Restorable,
 )
-from taly.planning.codes import CODES, finding
+from taly.planning.codes import finding
 
 
 def deployment(observed: Observed, deployment_id: str) -> Deployment | None:
@@ -46,8 +46,8 @@ def hindrance(observed: Observed, release: Release) -> Finding | None:
             text = f"{target.label} of release {release.name} is gone: {reason}"
             return finding("target-gone", name, text)
         case Barred(reason=reason, reference=reference):
-            code = reference if reference in CODES else "target-barred"
-            return finding(code, name, f"{target.label} of release {release.name}: {reason}")
+            text = f"{target.label} of release {release.name}: {reason}"
+            return finding(reference, name, text, severity=Severity.ERROR)
         case _:
             assert_never(target.restorable)
 

@@ -40,12 +40,15 @@ def _operation(
         text = f"{operation.what} already leads to the target; it is taken over, not repeated"
         return finding("operation-in-flight", name, text, severity=Severity.NOTE)
     if any(step.kind is StepKind.CANCEL for step in steps):
-        text = f"{operation.what} is under way; the plan stops it, or waits it out, first"
+        text = f"{operation.what} is under way; the plan ends it first"
         return finding("operation-in-flight", name, text, severity=Severity.WARNING)
-    text = f"{operation.what} is under way since {when(operation.started_at)}"
-    return finding(
-        "operation-in-flight", name, f"{text}; wait until it ends", "taly status --watch"
-    )
+    since = when(operation.started_at)
+    text = f"{operation.what} is under way since {since}"
+    if any(step.writes for step in steps):  # the engine never stacks one on another
+        text = f"{text}; the plan waits until it has ended"
+        return finding("operation-in-flight", name, text, severity=Severity.WARNING)
+    text = f"{text}, and would take it away from where it should stay; wait until it has ended"
+    return finding("operation-in-flight", name, text, "taly status --watch")
 
 
 def _retention(target: Deployment, now: datetime) -> list[Finding]:
