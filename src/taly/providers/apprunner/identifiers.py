@@ -42,6 +42,11 @@ def by_digest(repository: str, digest: str) -> str:
     return f"{repository}@{digest}"
 
 
+def follows_tag(identifier: Identifier) -> bool:
+    """Whether a push can change what it means: a tag does, unless it is taly's own."""
+    return bool(identifier.tag) and not identifier.tag.startswith(OWN_TAG)
+
+
 def own_tag(digest: str) -> str:
     """The tag that taly gives an image which cannot be deployed by digest."""
     return OWN_TAG + digest.removeprefix("sha256:")[:12]

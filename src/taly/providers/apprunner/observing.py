@@ -1,9 +1,9 @@
 """From facts to deployments: one per image, with the times at which it served. Pure."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from taly.model.release import (
+    Barred,
     Confidence,
     Deployment,
     Evidence,
@@ -18,7 +18,6 @@ from taly.providers.apprunner.history import Served, served
 from taly.providers.apprunner.identifiers import by_digest, commit_of, short_digest
 from taly.providers.apprunner.lifecycle import expires_at
 
-PAUSED_HINT = "aws apprunner resume-service --service-arn"
 BLOCKED: Mapping[str, str] = {
     "PAUSED": "the service is paused; resume it first",
     "CREATE_FAILED": "the service was never created successfully",
@@ -109,7 +108,7 @@ class Histories:
             commit=commit,
             created_at=image.pushed_at if image else min((one.at for one in pushed), default=None),
             live=self._periods(digest),
-            restorable=_restorable(digest, gone, expires_at(policy, image) if image else None),
+            restorable=self._restorable(own, digest, gone, policy),
             config=self._config() if is_live and self._look.at_rest else {},
             details={"image": by_digest(self._look.identifier.repository, digest)},
             candidates=tuple(uncertain),
@@ -129,6 +128,20 @@ class Histories:
                 periods.append(LivePeriod(start=one.start, end=end))
         return tuple(periods)
 
+    def _restorable(
+        self, own: list[Served], digest: str, gone: Mapping[str, str], policy: str
+    ) -> Restorability:
+        if not digest.startswith("sha256:"):
+            return Gone(reason="nothing says which image it was")
+        repository = own[-1].repository if own else ""
+        if repository and repository != self._look.identifier.repository:
+            reason = f"it came from another repository, {repository}"
+            return Barred(reason=reason, reference="other-repository")
+        if digest in gone:
+            return Gone(reason=f"image {short_digest(digest)} is no longer in ECR ({gone[digest]})")
+        image = self._records.images.get(digest)
+        return Restorable(until=expires_at(policy, image) if image else None)
+
     def _config(self) -> Mapping[str, str]:
         return configuration.fingerprints(self._look.source)
 
@@ -142,14 +155,6 @@ class Histories:
         ]
         says = f"{short_digest(digest)} is there" if in_ecr else "not among the images"
         return (*operations, Evidence(call="ecr:DescribeImages", at=at, says=says))
-
-
-def _restorable(digest: str, gone: Mapping[str, str], until: datetime | None) -> Restorability:
-    if not digest.startswith("sha256:"):
-        return Gone(reason="nothing says which image it was")
-    if digest in gone:
-        return Gone(reason=f"image {short_digest(digest)} is no longer in ECR ({gone[digest]})")
-    return Restorable(until=until)
 
 
 def _last_live(deployment: Deployment) -> tuple[bool, float]:

@@ -16,12 +16,18 @@ from taly.providers.apprunner.history import Served
 from taly.providers.apprunner.identifiers import (
     Identifier,
     canonical,
+    follows_tag,
     parse_identifier,
     short_digest,
 )
 from taly.providers.apprunner.observing import Histories, blocked_by
 from taly.providers.apprunner.reading import DENIED, Reader
-from taly.providers.apprunner.writing import chosen_identifier, require_running, send_update
+from taly.providers.apprunner.writing import (
+    chosen_identifier,
+    require_image,
+    require_running,
+    send_update,
+)
 from taly.providers.aws import AwsClients
 
 USUAL_S = 300.0
@@ -63,7 +69,7 @@ class AppRunnerProvider:
             gone = reader.missing(look.identifier, unlisted) if unlisted else {}
         policy = reader.lifecycle_policy(look.identifier) if records.images else ""
         live, history = histories.deployments(gone, policy)
-        tracking = look.identifier_text if look.identifier.tag else ""
+        tracking = look.identifier_text if follows_tag(look.identifier) else ""
         return Observed(
             component=component.name,
             live=live,
@@ -166,6 +172,7 @@ class AppRunnerProvider:
         look = reader.look(step.address["arn"], since=self._clock.now())
         require_running(look)
         live = "" if "identifier" in step.wanted else self._live_digest(reader, look)
+        require_image(step, live)
         identifier = chosen_identifier(step, look, live, reader)
         auto = bool(step.wanted.get("auto_deploy", look.auto_deploy))
         self._sent[key] = configuration.whole(look.service)
@@ -273,7 +280,7 @@ def _notes(look: Look, newest: Served, live: Deployment, records: Records) -> It
         if tagged and tagged[0].digest != live.id:
             meant = short_digest(tagged[0].digest)
             yield f"tag {look.identifier.tag} means {meant} now, which is not what serves"
-    if not look.auto_deploy and look.identifier.tag:
+    if not look.auto_deploy and follows_tag(look.identifier):
         yield "deploys come by UpdateService: taly cannot hold them, so hold your CI"
 
 

@@ -46,6 +46,18 @@ def require_running(look: Look) -> None:
     )
 
 
+def require_image(step: Step, live: str) -> None:
+    """Refuse to hold or give back auto-deploys around another image than the step was made for."""
+    if "identifier" in step.wanted or "image" not in step.wanted or not live:
+        return
+    if live != parse_identifier(str(step.wanted["image"])).digest:
+        raise VendorRefused(
+            f"another image serves now ({short_digest(live)}); nothing was sent",
+            reference="image-changed",
+            hint="taly plan",
+        )
+
+
 def chosen_identifier(step: Step, look: Look, live: str, reader: Reader) -> str:
     """The identifier to send; `live` is the digest that serves (empty when ambiguous)."""
     described = look.identifier

@@ -344,7 +344,10 @@ class AppRunnerEmulator:
             return None
         if fault.kind == "access-denied":
             raise AwsError("AccessDeniedException", f"not authorized to perform: {target}")
-        service = self._by_component[fault.component or component or next(iter(self._by_component))]
+        hit = fault.component or component or next(iter(self._by_component), "")
+        service = self._by_component.get(hit)
+        if service is None:
+            return None
         if fault.kind == "maintenance":
             self._fleet.maintain(service, fault.seconds)
             return None
