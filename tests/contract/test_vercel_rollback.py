@@ -37,6 +37,7 @@ def vercel() -> Iterator[VercelWorld]:
         {"rollback_body": True},
         {"assigned_moves": True},
         {"already_current": 422},
+        {"alias_lag_s": 60.0},
         {"plan": "hobby"},
     ],
     ids=str,
@@ -127,7 +128,7 @@ def test_vercel_absent_job_is_a_failure(vercel: VercelWorld) -> None:
 
 def test_vercel_skipped_job_is_a_failure(vercel: VercelWorld) -> None:
     vercel.fault("alias-job-skipped")
-    _ends_as_failure(vercel, "skipped")
+    _ends_as_failure(vercel, "ended as skipped")
 
 
 def test_vercel_failed_job_is_a_failure_that_names_the_aliases(vercel: VercelWorld) -> None:
@@ -179,6 +180,7 @@ def test_vercel_alias_pinned_elsewhere_on_purpose_and_redirects_do_not_count(
 ) -> None:
     vercel.change("alias", domain="old.example.org", commit=OLDER)
     vercel.change("redirect", domain="www.example.com")
+    assert vercel.observe().live.candidates == ()
     steps = vercel.plan()
     assert all(isinstance(end, Wanted) for end in vercel.run_steps(*steps))
     assert isinstance(vercel.verify(*steps), Wanted)
@@ -210,6 +212,32 @@ def test_vercel_lost_request_is_told_apart_at_once(vercel: VercelWorld) -> None:
     attempt = vercel.do(step)
     assert isinstance(vercel.provider.probe(step, attempt), Other)
     assert vercel.writes() == []
+
+
+def test_vercel_older_job_to_the_same_target_is_not_ours(vercel: VercelWorld) -> None:
+    """An hour ago the same rollback failed; now our request was lost. That failure says nothing."""
+    vercel.fault("alias-job-failed")
+    vercel.change("rollback", commit=GOOD)
+    vercel.clock.sleep(3600)
+    step = vercel.step()
+    vercel.fault("lose-request", call="/rollback/")
+    assert isinstance(vercel.provider.probe(step, vercel.do(step)), Other)
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 3600])
+def test_vercel_clocks_that_differ_by_an_hour_do_not_matter(
+    vercel: VercelWorld, ahead_s: float
+) -> None:
+    vercel.clock.ahead_s = ahead_s
+    step = vercel.step()
+    attempt = vercel.do(step)
+    assert isinstance(vercel.provider.probe(step, attempt), InFlight)
+    assert isinstance(vercel.settled(step, attempt), Wanted)
+    vercel.fault("alias-job-failed")
+    back = undone(step)
+    end = vercel.settled(back, vercel.do(back), virtual_s=60)
+    assert isinstance(end, Failed)
+    assert "ended as failed" in end.reason, "the job was recognised as ours"
 
 
 def test_vercel_write_is_sent_once_whatever_comes_back(vercel: VercelWorld) -> None:

@@ -27,10 +27,12 @@ class SteppedClock:
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
+        self.ahead_s = 0.0
+        """By how much it is wrong."""
 
     def now(self) -> datetime:
-        """The present instant."""
-        return self._clock.now()
+        """The present instant, as this machine has it."""
+        return self._clock.now() + timedelta(seconds=self.ahead_s)
 
     def monotonic(self) -> float:
         """The same, in seconds."""

@@ -19,7 +19,7 @@ from taly.providers.vercel.steps import BUILD, JOB, ROLLOUT
 
 SKEW_S = 60.0
 """How far the vendor's clock and ours may be apart."""
-GRACE_S = 120.0
+GRACE_S = 180.0
 """Seconds after a request in which its job, or the aliases after it, may still be on their way."""
 PROJECT_CALL = "GET /v9/projects/{id}?rollbackInfo=true"
 
@@ -137,7 +137,6 @@ def _is_ours(job: Job, attempt: Attempt, sight: Sight) -> bool:
 
 def _after_our_job(api: VercelApi, scope: Scope, sight: Sight, job: Job) -> Probe:
     """Our job ended, or says something unknown, and the names are not as wanted."""
-    assert job.requested is not None
     if job.status in ("failed", "skipped"):
         failed = ", ".join(api.failed_aliases(sight.project.id, scope)) or "no name was given"
         return Failed(
@@ -147,8 +146,7 @@ def _after_our_job(api: VercelApi, scope: Scope, sight: Sight, job: Job) -> Prob
     by_hand = set(sight.step.address.get("uncovered", "").split(",")) - {""}
     strays = sight.serving.strays(sight.wanted)
     only_by_hand = bool(strays) and set(strays) <= by_hand
-    passed = (sight.at - _asked_at_or_job(sight, job)).total_seconds()
-    if passed < GRACE_S and not (only_by_hand and job.status == "succeeded"):
+    if _waited_s(sight) < GRACE_S and not (only_by_hand and job.status == "succeeded"):
         return _waits(sight, f"the {job.type} says {job.status}; the names do not show it yet")
     return Failed(
         reason=f"Vercel calls the {job.type} {job.status or 'nothing'}, and {_elsewhere(sight)}",
@@ -156,10 +154,10 @@ def _after_our_job(api: VercelApi, scope: Scope, sight: Sight, job: Job) -> Prob
     )
 
 
-def _asked_at_or_job(sight: Sight, job: Job) -> datetime:
+def _waited_s(sight: Sight) -> float:
+    """Seconds since our request, by our own clock alone: the vendor's may differ."""
     assert sight.attempt is not None
-    asked = _asked_at(sight.attempt)
-    return max(asked, job.requested) if job.requested else asked
+    return (sight.at - sight.attempt.intended_at).total_seconds()
 
 
 def _without_our_job(sight: Sight, job: Job | None) -> Probe:
@@ -173,7 +171,7 @@ def _without_our_job(sight: Sight, job: Job | None) -> Probe:
     if job is not None and job.requested is not None and job.requested > asked:
         reason = f"someone else asked for a {job.type} to {job.to_id} after us"
         return Failed(reason=reason, evidence=sight.evidence(f"lastAliasRequest: {shown}"))
-    if (sight.at - asked).total_seconds() < GRACE_S:
+    if _waited_s(sight) < GRACE_S:
         return _waits(sight, f"accepted; Vercel shows {shown} so far")
     return Failed(
         reason=f"Vercel accepted the {sight.type} and shows {shown} for it; {_elsewhere(sight)}",
@@ -240,7 +238,7 @@ def _probe_rollout(
         return Wanted(state={}, evidence=evidence)
     if attempt is None or not attempt.receipt:
         return Other(state={}, evidence=evidence)
-    if (at - _asked_at(attempt)).total_seconds() >= GRACE_S:
+    if (at - attempt.intended_at).total_seconds() >= GRACE_S:
         reason = "Vercel accepted the rollback that stops the rolling release, and it still runs"
         return Failed(reason=reason, evidence=evidence)
     what = "the rolling release is being stopped"

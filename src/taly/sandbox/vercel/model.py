@@ -136,6 +136,8 @@ class Switches:
     """Whether a rollback's 201 has a JSON body."""
     assigned_moves: bool = False
     """Whether a rollback renews `aliasAssigned` of the deployment that it makes live."""
+    alias_lag_s: float = 0.0
+    """Virtual seconds after a job's `succeeded` in which reads still show the old aliases."""
     gone_listed: bool = True
     """Whether lists still show what retention removed, as `softDeletedByRetention`."""
 

@@ -236,9 +236,13 @@ class Project:
         job.status = "succeeded"
         if job.spoilt == "job-false-success":
             return
-        spare = 1 if job.spoilt == "alias-partial" else 0
-        data.failed_aliases = moving[len(moving) - spare :]
-        self._go_live(build, at, spare=spare)
+        data.failed_aliases = moving[-1:] if job.spoilt == "alias-partial" else []
+        self.later(at, data.switches.alias_lag_s, lambda due: self._move(job, build, due))
+
+    def _move(self, job: Job, build: Build, at: datetime) -> None:
+        """What a job that succeeded changes."""
+        data = self.data
+        self._go_live(build, at, spare=len(data.failed_aliases))
         data.auto_assign = job.type == "promote"
         data.rollback_target = job.to_id if job.type == "rollback" else None
         if data.rollout is not None and data.rollout.state == "ACTIVE":
