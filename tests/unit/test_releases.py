@@ -155,6 +155,40 @@ def test_marks_are_found_by_content() -> None:
     assert [(r.mark, r.mark_why) for r in found] == [(Mark.NONE, ""), (Mark.BAD, "500s")]
 
 
+def test_a_quick_rollback_of_one_component_does_not_swallow_anothers_deploy() -> None:
+    """The way back of `web` and the first deploy of `pay` are two things."""
+    found = releases(
+        ran("web", (0, "w1"), (DAY, "w2"), (DAY + 200, "w1")),
+        ran("pay", (0, "p1"), (DAY + 230, "p2")),
+    )
+    assert {"web": "w1", "pay": "p1"} in sets(found)
+    assert found.all[0].live[-1].end == at(DAY + 230)
+    assert not found.all[-1].mixed
+
+
+def test_a_second_build_of_the_old_commit_is_a_release_of_its_own() -> None:
+    found = releases(
+        ran("web", (0, "w1", A), (20, "w2", B)), ran("api", (1, "a1", A), (40, "a3", A))
+    )
+    assert {"web": "w2", "api": "a1"} in sets(found)
+    assert sets(found)[-1] == {"web": "w2", "api": "a3"}
+
+
+def test_the_window_is_the_policys() -> None:
+    close = (ran("web", (0, "w0"), (DAY, "w1")), ran("api", (1, "a0"), (DAY + 59, "a1")))
+    apart = (ran("web", (0, "w0"), (DAY, "w1")), ran("api", (1, "a0"), (DAY + 61, "a1")))
+    assert (len(releases(*close)), len(releases(*apart))) == (2, 3)
+
+
+def test_two_commits_that_deploy_different_components_are_two_releases() -> None:
+    found = releases(
+        ran("web", (0, "w1", A), (DAY, "w2", B)),
+        ran("api", (1, "a1", A), (DAY + 20, "a2", C)),
+        ran("pay", (2, "p1", A), (2 * DAY, "p2", B), (3 * DAY, "p3", C)),
+    )
+    assert {"web": "w2", "api": "a1", "pay": "p1"} in sets(found)
+
+
 class TestNames:
     history = (
         ran("web", (0, "w1", A), (DAY, "w2", B), (2 * DAY, "w3", C)),
@@ -236,6 +270,13 @@ class TestRecorded:
         found = releases(*self.history, recorded=[pin])
         assert found.live is not None
         assert dict(found.live.members) == {"web": "w2", "api": "a2"}
+        assert {"web": "w2", "api": "a9"} in sets(found)
+
+    def test_a_record_of_a_state_on_the_way_to_an_old_release_replaces_nothing(self) -> None:
+        web = ran("web", (0, "w1"), (DAY, "w2"), (2 * DAY, "w3"))
+        api = ran("api", (1, "a1"), (DAY + 1, "a2"), (2 * DAY + 1, "a3"))
+        pin = Pinned(members={"web": "w2", "api": "a1"}, at=at(DAY + 0.5))
+        assert {"web": "w2", "api": "a2"} in sets(releases(web, api, recorded=[pin]))
 
     def test_a_record_of_some_components_is_completed(self) -> None:
         pin = Pinned(members={"web": "w1"}, at=at(10), label="v1")
