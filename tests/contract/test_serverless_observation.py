@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from serverless_rig import DEPLOYS, NAME, STACK, Rig, rig
+from serverless_rig import DEPLOYS, NAME, STACK, rig
 
 from taly.errors import UsageError, VendorRefused, VendorUnavailable
 from taly.model.environment import Component

@@ -9,7 +9,7 @@ from serverless_rig import NAME, STACK, Rig, rig
 
 from taly.errors import VendorRefused, VendorUnavailable
 from taly.model.plan import ConfigChange, ConfigChangeKind, StepKind
-from taly.model.ports import Attempt, Failed, InFlight, Other, StepOptions, Wanted
+from taly.model.ports import Attempt, InFlight, Other, StepOptions, Wanted
 from taly.providers.serverless.changeset import ALLOW, token_of
 
 TABLE = f"{STACK}-AuditTable"

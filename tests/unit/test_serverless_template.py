@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from taly.providers.serverless import template as templates
+from taly.providers.serverless.changeset import destroys
 from taly.providers.serverless.history import fingerprints
 
 PREFIX = "serverless/mail/production/"
@@ -10,7 +13,10 @@ DIRECTORY = "1795092773786-2026-11-19T12:52:53.786Z"
 
 
 def function(**more: Any) -> dict[str, Any]:
-    code = {"S3Bucket": {"Ref": "ServerlessDeploymentBucket"}, "S3Key": f"{PREFIX}{DIRECTORY}/m.zip"}
+    code = {
+        "S3Bucket": {"Ref": "ServerlessDeploymentBucket"},
+        "S3Key": f"{PREFIX}{DIRECTORY}/m.zip",
+    }
     return {
         "Type": "AWS::Lambda::Function",
         "Properties": {"FunctionName": "mail-production-send", "Code": code, **more},
@@ -27,7 +33,10 @@ TABLE = {"Type": "AWS::DynamoDB::Table", "Properties": {"TableName": "audit"}}
 def test_serverless_artifacts_name_code_layers_and_nested_templates() -> None:
     found = templates.artifacts(
         template(
-            Layer={"Type": "AWS::Lambda::LayerVersion", "Properties": {"Content": {"S3Key": "l.zip"}}},
+            Layer={
+                "Type": "AWS::Lambda::LayerVersion",
+                "Properties": {"Content": {"S3Key": "l.zip"}},
+            },
             Nested={
                 "Type": "AWS::CloudFormation::Stack",
                 "Properties": {"TemplateURL": "https://s3.amazonaws.com/shared/nested.json"},
@@ -108,3 +117,29 @@ def test_serverless_template_digest_ignores_order_and_spacing() -> None:
     one = {"Resources": {"A": {"Type": "x"}, "B": {"Type": "y"}}}
     two = {"Resources": {"B": {"Type": "y"}, "A": {"Type": "x"}}}
     assert templates.digest(one) == templates.digest(two)
+
+
+@pytest.mark.parametrize(
+    ("change", "lost"),
+    [
+        ({"Action": "Remove", "ResourceType": "AWS::DynamoDB::Table"}, True),
+        ({"Action": "Remove", "ResourceType": "AWS::SQS::Queue", "PolicyAction": "Retain"}, False),
+        ({"Action": "Remove", "ResourceType": "AWS::Lambda::Version"}, False),
+        ({"Action": "Remove", "ResourceType": "AWS::Lambda::Permission"}, True),
+        (
+            {"Action": "Modify", "ResourceType": "AWS::DynamoDB::Table", "Replacement": "True"},
+            True,
+        ),
+        (
+            {"Action": "Modify", "ResourceType": "AWS::Lambda::Permission", "Replacement": "True"},
+            False,
+        ),
+        (
+            {"Action": "Modify", "ResourceType": "AWS::DynamoDB::Table", "Replacement": "False"},
+            False,
+        ),
+        ({"Action": "Add", "ResourceType": "AWS::DynamoDB::Table"}, False),
+    ],
+)
+def test_serverless_change_set_listing_what_is_lost(change: dict[str, Any], lost: bool) -> None:
+    assert destroys(change) is lost

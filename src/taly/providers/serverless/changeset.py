@@ -20,10 +20,10 @@ from taly.providers.serverless import template as templates
 from taly.providers.serverless.aws_reads import AwsReads
 from taly.providers.serverless.directories import TEMPLATE_FILE
 from taly.providers.serverless.history import SEPARATOR
-from taly.providers.serverless.template import RENEWED, Template
+from taly.providers.serverless.template import REBUILT, RENEWED, Template
 
 POLL_S = 2.0
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0
 NOTHING_TO_DO = ("didn't contain changes", "No updates are to be performed")
 ALLOW = "allow_removals"
 REMOVES = "removes "
@@ -185,15 +185,18 @@ class ChangeSets:
         for page in pages:
             for entry in page.get("Changes", []):
                 change = entry["ResourceChange"]
-                if change["ResourceType"] not in RENEWED and _destroys(change):
+                if destroys(change):
                     yield f"{change['ResourceType']} {change['LogicalResourceId']}"
 
 
-def _destroys(change: Mapping[str, Any]) -> bool:
-    policy = str(change.get("PolicyAction", ""))
-    if policy.startswith("Retain"):
+def destroys(change: Mapping[str, Any]) -> bool:
+    """Whether a change of a change set's listing takes something away for good."""
+    kind = change["ResourceType"]
+    if str(change.get("PolicyAction", "")).startswith("Retain"):
         return False
-    return change["Action"] == "Remove" or change.get("Replacement") == "True"
+    if change["Action"] == "Remove":
+        return kind not in RENEWED
+    return change.get("Replacement") == "True" and kind not in REBUILT
 
 
 def _explained(error: VendorRefused, stack: str) -> VendorRefused:

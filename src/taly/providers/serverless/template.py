@@ -19,10 +19,32 @@ RENEWED = frozenset(
 )
 """Types that get a new logical id with every deploy: their going is no loss."""
 
+REBUILT = frozenset(
+    {
+        "AWS::ApiGateway::Method",
+        "AWS::ApiGateway::Resource",
+        "AWS::ApiGatewayV2::Integration",
+        "AWS::ApiGatewayV2::Route",
+        "AWS::Events::Rule",
+        "AWS::IAM::Policy",
+        "AWS::IAM::Role",
+        "AWS::Lambda::Alias",
+        "AWS::Lambda::EventInvokeConfig",
+        "AWS::Lambda::EventSourceMapping",
+        "AWS::Lambda::LayerVersion",
+        "AWS::Lambda::Permission",
+        "AWS::Logs::SubscriptionFilter",
+        "AWS::S3::BucketPolicy",
+        "AWS::SNS::Subscription",
+        "AWS::SQS::QueuePolicy",
+        *RENEWED,
+    }
+)
+"""Types that hold no data and whose address nobody knows: replacing one is no loss."""
+
 CREATE_ONLY: Mapping[str, tuple[str, ...]] = {
     "AWS::Cognito::UserPool": ("AliasAttributes", "UsernameAttributes"),
     "AWS::DynamoDB::Table": ("TableName", "KeySchema", "LocalSecondaryIndexes"),
-    "AWS::IAM::Role": ("RoleName", "Path"),
     "AWS::Kinesis::Stream": ("Name",),
     "AWS::Lambda::Function": ("FunctionName", "PackageType"),
     "AWS::Logs::LogGroup": ("LogGroupName",),

@@ -16,7 +16,17 @@ from taly.sandbox.serverless.service import Service
 from taly.sandbox.world import Fault
 
 READS = ("Get", "List", "Describe", "Head", "Query", "Scan", "BatchGet", "Validate", "Detect")
-SERVICES = {"cloudformation": "CloudFormation", "lambda": "Lambda", "s3": "S3", "sts": "STS"}
+SERVICES = {
+    "cloudformation": "CloudFormation",
+    "dynamodb": "DynamoDB",
+    "iam": "IAM",
+    "lambda": "Lambda",
+    "logs": "Logs",
+    "s3": "S3",
+    "sqs": "SQS",
+    "ssm": "SSM",
+    "sts": "STS",
+}
 _SCOPE_REGION = re.compile(r"[^/]+/\d{8}/([^/]+)/[^/]+/aws4_request")
 _CODES = {400: "ValidationError", 403: "AccessDenied", 429: "Throttling", 503: "ServiceUnavailable"}
 
