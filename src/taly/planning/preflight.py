@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from taly.model.check import Finding, Severity
-from taly.model.plan import Plan, Step, StepKind
+from taly.model.plan import Plan, Step
 from taly.model.release import Observed, Snapshot, State
 from taly.planning.codes import finding
 from taly.planning.digest import is_intact
@@ -31,11 +31,12 @@ def judge(plan: Plan, snapshot: Snapshot) -> tuple[Finding, ...]:
     if not is_intact(plan):
         text = "the plan is not what its digest says: it was changed after it was made"
         found.append(finding("plan-tampered", "", text, _replan(plan)))
+    by_component = _by_component(plan)
     for part in plan.components:
-        steps = [step for step in plan.steps if step.component == part.component]
-        seen = observation(snapshot, part.component)
+        steps = by_component.get(part.component)
         if not steps:
             continue
+        seen = observation(snapshot, part.component)
         if not isinstance(seen, Observed):
             found.append(unknown(seen))
             continue
@@ -46,15 +47,21 @@ def judge(plan: Plan, snapshot: Snapshot) -> tuple[Finding, ...]:
 
 def drift(plan: Plan, snapshot: Snapshot) -> tuple[Finding, ...]:
     """The components that are no longer as they were when the plan was made."""
-    by_component: dict[str, list[Step]] = {}
-    for step in plan.steps:
-        by_component.setdefault(step.component, []).append(step)
     found: list[Finding] = []
-    for name, steps in by_component.items():
-        seen = observation(snapshot, name) if name else None
+    for name, steps in _by_component(plan).items():
+        seen = observation(snapshot, name)
         if isinstance(seen, Observed):
             found.extend(_drift(name, steps, seen.state, plan))
     return tuple(found)
+
+
+def _by_component(plan: Plan) -> dict[str, list[Step]]:
+    """Component → its steps, in the plan's order."""
+    found: dict[str, list[Step]] = {}
+    for step in plan.steps:
+        if step.component:
+            found.setdefault(step.component, []).append(step)
+    return found
 
 
 def lock_held(run_id: str, by: str) -> Finding:
@@ -67,8 +74,7 @@ def _drift(name: str, steps: Iterable[Step], state: State, plan: Plan) -> list[F
     """One finding for all keys that changed; the state may already be partly what is wanted."""
     expected = {}
     for step in steps:
-        if step.kind is not StepKind.VERIFY_ALL:
-            expected.update({k: v for k, v in step.before.items() if k not in expected})
+        expected.update({k: v for k, v in step.before.items() if k not in expected})
     changed = [key for key, value in expected.items() if state.get(key) != value]
     if not changed:
         return []
