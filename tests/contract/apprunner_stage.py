@@ -5,7 +5,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,15 @@ class Stage:
         )
         self.provider = self.make_provider()
         return self
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """The vendor's time stands still: what is under way stays so, however slow the machine."""
+        clock = self.world.clock
+        clock.seek(clock.now())
+        yield
+        clock.seek(max(clock.now(), self.clock.now()))
+        clock.run()
 
     def stop(self) -> None:
         """End it; no reply of the whole test may have broken botocore's model."""

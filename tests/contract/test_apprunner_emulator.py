@@ -168,12 +168,13 @@ def test_operations_come_newest_first_in_pages_of_at_most_twenty(
 
 
 def test_an_update_shows_the_desired_image_while_the_old_one_serves(stage: Stage) -> None:
-    operation_id = update(stage, R3)
-    service = described(stage)
-    assert service["Status"] == "OPERATION_IN_PROGRESS"
-    image = service["SourceConfiguration"]["ImageRepository"]["ImageIdentifier"]
-    assert image.endswith(stage.digest(R3))
-    assert stage.version() == BAD
+    with stage.still():
+        operation_id = update(stage, R3)
+        service = described(stage)
+        assert service["Status"] == "OPERATION_IN_PROGRESS"
+        image = service["SourceConfiguration"]["ImageRepository"]["ImageIdentifier"]
+        assert image.endswith(stage.digest(R3))
+        assert stage.version() == BAD
     stage.rested()
     assert stage.version() == R3
     done = operation(stage, operation_id)
@@ -182,17 +183,19 @@ def test_an_update_shows_the_desired_image_while_the_old_one_serves(stage: Stage
 
 
 def test_any_change_during_an_operation_is_refused(stage: Stage, app_runner: Any) -> None:
-    update(stage, R3)
-    calls: list[tuple[Any, dict[str, Any]]] = [
-        (app_runner.update_service, {"SourceConfiguration": source_with(stage, f"{stage.uri}:x")}),
-        (app_runner.start_deployment, {}),
-        (app_runner.pause_service, {}),
-        (app_runner.resume_service, {}),
-        (app_runner.delete_service, {}),
-    ]
-    for call, request in calls:
-        code = refused(call, ServiceArn=stage.arn, **request)
-        assert code == "InvalidStateException"
+    with stage.still():
+        update(stage, R3)
+        source = source_with(stage, f"{stage.uri}:x")
+        calls: list[tuple[Any, dict[str, Any]]] = [
+            (app_runner.update_service, {"SourceConfiguration": source}),
+            (app_runner.start_deployment, {}),
+            (app_runner.pause_service, {}),
+            (app_runner.resume_service, {}),
+            (app_runner.delete_service, {}),
+        ]
+        for call, request in calls:
+            code = refused(call, ServiceArn=stage.arn, **request)
+            assert code == "InvalidStateException"
 
 
 def test_a_failed_update_takes_image_and_configuration_back(stage: Stage) -> None:
@@ -202,10 +205,11 @@ def test_a_failed_update_takes_image_and_configuration_back(stage: Stage) -> Non
     variables = changed["ImageRepository"]["ImageConfiguration"]["RuntimeEnvironmentVariables"]
     variables["NEW"] = "1"
     client = stage.client("apprunner")
-    answer = client.update_service(ServiceArn=stage.arn, SourceConfiguration=changed)
-    until(
-        lambda: operation(stage, answer["OperationId"])["Status"] == "ROLLBACK_IN_PROGRESS",
-    )
+    with stage.still():
+        answer = client.update_service(ServiceArn=stage.arn, SourceConfiguration=changed)
+        stage.world.clock.advance(700)
+        reverting = operation(stage, answer["OperationId"])
+        assert reverting["Status"] == "ROLLBACK_IN_PROGRESS"
     stage.rested()
     done = operation(stage, answer["OperationId"])
     assert done["Status"] == "ROLLBACK_SUCCEEDED"
@@ -241,10 +245,11 @@ def test_a_broken_app_fails_an_http_health_check() -> None:
 
 
 def test_a_late_failure_serves_for_a_while(stage: Stage) -> None:
-    stage.world.clock.set_speed(500)
-    stage.deploy(NEXT, "failed-late")
-    until(lambda: stage.version() == NEXT)
-    assert stage.service["status"] == "OPERATION_IN_PROGRESS"
+    with stage.still():
+        stage.deploy(NEXT, "failed-late")
+        stage.world.clock.advance(400)
+        until(lambda: stage.version() == NEXT)
+        assert stage.service["status"] == "OPERATION_IN_PROGRESS"
     stage.rested()
     assert stage.version() == BAD
 
@@ -293,19 +298,14 @@ def test_nothing_deploys_while_auto_deploy_is_off(stage: Stage) -> None:
 @pytest.mark.parametrize(("switch", "served"), [("dropped", BAD), ("queued", NEXT)])
 def test_a_push_during_an_operation(switch: str, served: str) -> None:
     with staged({"pushes_during_operation": switch}) as stage:
-        stage.emulator.change(NAME, {"kind": "env", "set": {"A": "1"}})
-        until(lambda: _pulled(stage))
-        stage.deploy(NEXT)
-        stage.rested()
+        with stage.still():
+            stage.emulator.change(NAME, {"kind": "env", "set": {"A": "1"}})
+            stage.world.clock.advance(65)  # the tag is resolved a minute after the start
+            assert stage.service["operations"][0]["Status"] == "IN_PROGRESS"
+            stage.deploy(NEXT)
         until(lambda: stage.rested().version() == served)
         count = len([one for one in stage.service["operations"] if one["Type"] != "CREATE_SERVICE"])
         assert count == (5 if switch == "queued" else 4)
-
-
-def _pulled(stage: Stage) -> bool:
-    """The tag is resolved a minute after the start."""
-    started = stage.service["operations"][0]["StartedAt"]
-    return bool(stage.world.clock.now().timestamp() - started > 65)
 
 
 def test_a_tag_is_resolved_when_the_image_is_pulled(stage: Stage) -> None:
@@ -458,10 +458,11 @@ def test_the_trail_lags_when_told_to_and_forgets_after_ninety_days() -> None:
 
 
 def test_maintenance_puts_the_service_in_progress_without_an_operation(stage: Stage) -> None:
-    stage.fault("maintenance", call="DescribeService", seconds=600)
-    assert described(stage)["Status"] == "OPERATION_IN_PROGRESS"
-    statuses = {one["Status"] for one in stage.service["operations"]}
-    assert "IN_PROGRESS" not in statuses
+    with stage.still():
+        stage.fault("maintenance", call="DescribeService", seconds=600)
+        assert described(stage)["Status"] == "OPERATION_IN_PROGRESS"
+        statuses = {one["Status"] for one in stage.service["operations"]}
+        assert "IN_PROGRESS" not in statuses
     stage.rested()
     assert described(stage)["Status"] == "RUNNING"
 
@@ -484,15 +485,12 @@ def test_a_false_success_still_serves_the_old_image(stage: Stage) -> None:
 
 def test_a_stuck_operation_stays_as_long_as_told(stage: Stage) -> None:
     stage.fault("operation-stuck", seconds=2000)
-    operation_id = update(stage, R3)
-    until(lambda: stage.world.clock.now().timestamp() > _started(stage, operation_id) + 1500)
-    assert operation(stage, operation_id)["Status"] == "IN_PROGRESS"
-    stage.rested()
-    assert operation(stage, operation_id)["Status"] == "ROLLBACK_SUCCEEDED"
-
-
-def _started(stage: Stage, operation_id: str) -> float:
-    return float(operation(stage, operation_id)["StartedAt"])
+    with stage.still():
+        operation_id = update(stage, R3)
+        stage.world.clock.advance(2200)
+        assert operation(stage, operation_id)["Status"] == "IN_PROGRESS"
+        stage.world.clock.advance(200)
+        until(lambda: operation(stage, operation_id)["Status"] == "ROLLBACK_SUCCEEDED")
 
 
 def test_access_can_be_denied(stage: Stage, ecr: Any) -> None:
@@ -520,10 +518,12 @@ def test_unknown_settings_and_changes_are_mistakes(stage: Stage) -> None:
 
 def test_stopping_ends_every_child_process() -> None:
     with staged({}) as stage:
-        update(stage, R3)
-        fleet = stage.emulator._fleet
-        until(lambda: len(fleet.processes()) == 2)
-        children = fleet.processes()
+        with stage.still():
+            update(stage, R3)
+            stage.world.clock.advance(100)
+            fleet = stage.emulator._fleet
+            until(lambda: len(fleet.processes()) == 2)
+            children = fleet.processes()
         stage.emulator.stop()
         assert all(child.ended for child in children)
 

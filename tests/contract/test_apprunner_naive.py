@@ -21,10 +21,11 @@ from provider_contract import (
     verification,
 )
 
-from taly.errors import VendorRefused
+from taly.errors import VendorRefused, VendorUnavailable
 from taly.model.plan import Step, StepKind
-from taly.model.ports import Failed, InFlight, Other, StepOptions, Wanted
+from taly.model.ports import Attempt, Failed, InFlight, Other, StepOptions, Wanted
 from taly.model.release import Deployment, Gone, Observed
+from taly.providers.apprunner import configuration
 
 
 @pytest.fixture
@@ -209,24 +210,26 @@ def test_09_an_image_that_expires_just_then_fails_the_step(stage: Stage) -> None
 
 def test_10_nothing_is_sent_during_an_operation(stage: Stage) -> None:
     step = roll_back_step(stage)
-    stage.emulator.change(NAME, {"kind": "env", "set": {"LOG": "debug"}})
-    probe = stage.provider.probe(step, None)
-    assert isinstance(probe, InFlight)
-    assert not probe.same_target
-    with pytest.raises(VendorRefused) as caught:
-        stage.provider.act(step, "key")
-    assert caught.value.reference == "operation-in-flight"
-    assert not [call for call in stage.calls("UpdateService") if call.wrote]
-    assert [one.code for one in stage.provider.check(step)] == ["operation-in-flight"]
+    with stage.still():
+        stage.emulator.change(NAME, {"kind": "env", "set": {"LOG": "debug"}})
+        probe = stage.provider.probe(step, None)
+        assert isinstance(probe, InFlight)
+        assert not probe.same_target
+        with pytest.raises(VendorRefused) as caught:
+            stage.provider.act(step, "key")
+        assert caught.value.reference == "operation-in-flight"
+        assert not stage.calls("UpdateService")
+        assert [one.code for one in stage.provider.check(step)] == ["operation-in-flight"]
     drive_all(stage, [step])
 
 
 def test_10_nothing_is_sent_during_aws_own_maintenance(stage: Stage) -> None:
     step = roll_back_step(stage)
-    stage.fault("maintenance", seconds=900)
-    probe = stage.provider.probe(step, None)
-    assert isinstance(probe, InFlight)
-    assert probe.operation == "maintenance"
+    with stage.still():
+        stage.fault("maintenance", seconds=900)
+        probe = stage.provider.probe(step, None)
+        assert isinstance(probe, InFlight)
+        assert probe.operation == "maintenance"
     drive_all(stage, [step])
     assert stage.version() == R3
 
@@ -273,10 +276,8 @@ def test_13_no_plain_text_variable_leaves_the_provider(stage: Stage) -> None:
     assert SECRET not in json.dumps([call.body for call in stage.calls()])
 
 
-def test_13_fingerprints_cannot_be_compared_by_another_process(stage: Stage) -> None:
+def test_13_fingerprints_cannot_be_compared_by_another_process() -> None:
     """The salt is made anew in every process: a stolen fingerprint cannot be guessed back."""
-    from taly.providers.apprunner import configuration
-
     first = configuration.fingerprint("hunter2")
     configuration._SALT, kept = b"another process", configuration._SALT
     try:
@@ -304,17 +305,15 @@ def test_14_old_variables_are_not_restored_with_the_old_image(stage: Stage) -> N
 
 
 def test_a_lost_reply_is_found_by_time_and_type(stage: Stage) -> None:
-    from taly.errors import VendorUnavailable
-    from taly.model.ports import Attempt
-
     step = roll_back_step(stage)
-    stage.fault("lose-reply", call="UpdateService")
-    attempt = Attempt(key="run-1:x", intended_at=stage.clock.now())
-    with pytest.raises(VendorUnavailable):
-        stage.provider.act(step, attempt.key)
-    probe = stage.provider.probe(step, attempt)
-    assert isinstance(probe, InFlight)
-    assert probe.same_target
+    with stage.still():
+        stage.fault("lose-reply", call="UpdateService")
+        attempt = Attempt(key="run-1:x", intended_at=stage.world.clock.now())
+        with pytest.raises(VendorUnavailable):
+            stage.provider.act(step, attempt.key)
+        probe = stage.provider.probe(step, attempt)
+        assert isinstance(probe, InFlight)
+        assert probe.same_target
     assert isinstance(drive(stage, step, attempt).probe, Wanted)
     assert len([call for call in stage.calls() if call.wrote]) == 1
 
@@ -336,10 +335,11 @@ def test_an_update_by_someone_else_to_the_same_image_is_adopted(stage: Stage) ->
     ]
     source["ImageRepository"]["ImageIdentifier"] = f"{stage.uri}@{stage.digest(R3)}"
     source["AutoDeploymentsEnabled"] = False
-    stage.client("apprunner").update_service(ServiceArn=stage.arn, SourceConfiguration=source)
-    probe = stage.provider.probe(step, None)
-    assert isinstance(probe, InFlight)
-    assert probe.same_target
+    with stage.still():
+        stage.client("apprunner").update_service(ServiceArn=stage.arn, SourceConfiguration=source)
+        probe = stage.provider.probe(step, None)
+        assert isinstance(probe, InFlight)
+        assert probe.same_target
     done = drive(stage, step)
     assert isinstance(done.probe, Wanted)
     assert done.attempt is None
@@ -436,16 +436,39 @@ def test_where_it_is_there_already_only_auto_deploy_is_held(stage: Stage) -> Non
 
 def test_holding_pins_the_image_when_the_tag_has_moved(stage: Stage) -> None:
     """An UpdateService deploys: with a tag that moved, the freeze itself would change the image."""
-    stage.emulator.change(NAME, {"kind": "env", "set": {"A": "1"}})
-    stage.deploy(NEXT)  # dropped: the service is busy; yet the tag has moved
+    stage.emulator.change(NAME, {"kind": "pause"})
+    stage.rested()
+    stage.deploy(NEXT)  # a paused service follows no push, yet the tag has moved
+    stage.emulator.change(NAME, {"kind": "resume"})
     stage.rested()
     seen = observe(stage)
-    if seen.live.candidates:  # the push fell between start and pull, as pushes may
-        with pytest.raises(VendorRefused) as caught:
-            stage.provider.act(steps_to(stage, seen, seen.live)[-1], "key")
-        assert caught.value.reference == "live-image-ambiguous"
-        return
-    raise AssertionError("a push during an operation makes the image ambiguous")
+    assert seen.live.id == stage.digest(BAD)
+    drive_all(stage, steps_to(stage, seen, seen.live))
+    assert stage.service["identifier"] == f"{stage.uri}@{stage.digest(BAD)}"
+    assert stage.version() == BAD
+
+
+def test_nothing_is_held_while_it_is_not_certain_what_serves(stage: Stage) -> None:
+    stage.fault("concurrent-push", call="UpdateService", settings={"commit": NEXT, "outcome": "ok"})
+    client = stage.client("apprunner")
+    service = client.describe_service(ServiceArn=stage.arn)["Service"]
+    client.update_service(ServiceArn=stage.arn, SourceConfiguration=service["SourceConfiguration"])
+    stage.rested()
+    seen = observe(stage)
+    (freeze,) = steps_to(stage, seen, seen.live)
+    with pytest.raises(VendorRefused) as caught:
+        stage.provider.act(freeze, "key")
+    assert caught.value.reference == "live-image-ambiguous"
+
+
+def test_nothing_is_held_around_another_image_than_planned(stage: Stage) -> None:
+    seen = observe(stage)
+    (freeze,) = steps_to(stage, seen, seen.live)
+    stage.emulator.change(NAME, {"kind": "update", "commit": R3})
+    stage.rested()
+    with pytest.raises(VendorRefused) as caught:
+        stage.provider.act(freeze, "key")
+    assert caught.value.reference == "image-changed"
 
 
 def test_a_denied_permission_is_a_finding(stage: Stage) -> None:
@@ -498,8 +521,9 @@ def test_a_lifecycle_rule_says_until_when_an_image_stays() -> None:
 
 
 def test_an_update_under_way_is_shown_and_is_not_what_is_live(stage: Stage) -> None:
-    stage.deploy(NEXT)
-    seen = observe(stage)
-    assert [one.toward for one in seen.in_flight] == [stage.digest(NEXT)]
-    assert seen.live.id == stage.digest(BAD)
-    assert not seen.blocked
+    with stage.still():
+        stage.deploy(NEXT)
+        seen = observe(stage)
+        assert [one.toward for one in seen.in_flight] == [stage.digest(NEXT)]
+        assert seen.live.id == stage.digest(BAD)
+        assert not seen.blocked
