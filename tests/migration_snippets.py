@@ -73,6 +73,9 @@ REVERT = {
         'DROP TYPE "Role_old"; ALTER TABLE "User" ALTER COLUMN "role" SET DEFAULT \'USER\';'
         "COMMIT;"
     ),
+    "unique index replaced by one that is not": (
+        'DROP INDEX "User_email_key"; CREATE INDEX "mails" ON "User"("email");'
+    ),
     "enum value renamed": "ALTER TYPE \"Role\" RENAME VALUE 'USER' TO 'MEMBER';",
     "type renamed": 'ALTER TYPE "Role" RENAME TO "UserRole";',
     "enum rebuilt the other way round": (

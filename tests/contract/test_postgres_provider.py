@@ -204,6 +204,7 @@ def test_deploy_under_way_is_in_flight_not_failed(platform: Platform) -> None:
 def test_another_applications_advisory_lock_is_not_prismas(platform: Platform) -> None:
     with psycopg.connect(platform.url) as connection:
         connection.execute("SELECT pg_advisory_lock(1, %s)", (LOCK,))
+        connection.execute("SELECT pg_advisory_lock(0, %s)", (LOCK,))
         connection.execute("SELECT pg_advisory_lock(%s)", (LOCK + 1,))
         assert platform.observe().in_flight == ()
 
