@@ -6,12 +6,16 @@ from typing import assert_never
 from taly.app.context import Context
 from taly.engine.owner import Owner
 from taly.engine.runner import Engine
+from taly.engine.store import Marked
 from taly.errors import EnvironmentLocked, ExitCode, LeaseLost
 from taly.model.events import Recorded
 from taly.model.plan import Plan
+from taly.model.release import Mark
 from taly.model.run import Run, fold
 
 OnEvent = Callable[[Recorded], None]
+ROLLED_BACK = "rolled back from by "
+"""How the reason of a mark begins that taly set itself."""
 
 
 def engine_of(context: Context) -> Engine:
@@ -31,16 +35,50 @@ def start(context: Context, plan: Plan) -> tuple[Engine, str]:
     return engine, engine.start(plan)
 
 
-def follow(engine: Engine, run_id: str, on_event: OnEvent) -> Run:
+def follow(context: Context, engine: Engine, run_id: str, on_event: OnEvent) -> Run:
     """Work through a run to its end; as `Engine.execute`, with a lost lease as an error."""
     try:
-        return engine.execute(run_id, on_event)
+        run = engine.execute(run_id, on_event)
     except LeaseLost as lost:
         raise EnvironmentLocked(
             f"another process has taken over {run_id}; this one stopped and recorded nothing more",
             reference="lease-lost",
             hint=f"taly show {run_id}",
         ) from lost
+    _mark_what_was_left(context, run)
+    return run
+
+
+def _mark_what_was_left(context: Context, run: Run) -> None:
+    """A release that was rolled back from is bad until somebody says otherwise.
+
+    Else it would be the last good one as soon as the next release is live. Undoing the run takes
+    the mark back; what the team itself said is left alone.
+    """
+    if run.outcome != "succeeded":
+        return
+    plan = run.plan
+    if plan.purpose == "rollback" and plan.from_release != plan.to_release:
+        _mark(context, plan.from_release, Mark.BAD, f"{ROLLED_BACK}{run.id}")
+    elif plan.purpose == "undo":
+        undone = context.store.plan(plan.to_release)
+        _mark(context, undone.from_release, Mark.NONE, f"{ROLLED_BACK}{plan.to_release}")
+
+
+def _mark(context: Context, release: str, mark: Mark, why: str) -> None:
+    """Set our own mark, or take it back; `why` tells ours from the team's."""
+    environment, store = context.environment.name, context.store
+    ids = {name: id_ for id_, name in store.release_names(environment).items()}
+    content_id = ids.get(release)
+    if content_id is None:
+        return
+    known = store.marks(environment).get(content_id)
+    is_ours = known is None or known.mark is Mark.NONE or known.why.startswith(ROLLED_BACK)
+    if is_ours and (mark is not Mark.NONE or (known is not None and known.why == why)):
+        at = context.clock.now()
+        store.mark_release(
+            environment, Marked(content_id=content_id, mark=mark, why=why, by=context.by, at=at)
+        )
 
 
 def load_run(context: Context, run_id: str) -> Run:

@@ -207,7 +207,7 @@ def _follow(context: "Context", engine: "Engine", run_id: str, plan: "Plan", as_
     console = err()
     console.print(f"\n[name]{run_id}[/] [quiet]Ctrl-C stops after the steps under way[/]")
     with run_view(run_id, plan, console, context.clock) as view:
-        run = follow(engine, run_id, view.on_event)
+        run = follow(context, engine, run_id, view.on_event)
     code = exit_code(run)
     if as_json:
         print_json("run", run_body(run, int(code)))
