@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from vercel_world import BAD, GOOD, NAME, OLDER, PUSHED, VercelWorld
+from vercel_world import BAD, GOOD, HTTP, NAME, OLDER, PUSHED, VercelWorld
 
 REQUIRED = {
     "listed": "createdAt readyState uid name projectId url created type creator inspectorUrl",
@@ -143,7 +143,7 @@ def test_vercel_emulator_answers_as_the_vendors_cli_needs_it(vercel: VercelWorld
 
 def test_vercel_emulator_refuses_requests_without_a_token(vercel: VercelWorld) -> None:
     url = f"{vercel.listener.url}/v9/projects/{NAME}"
-    assert refused(httpx2.get(url, trust_env=False), 401, "unauthorized")
+    assert refused(HTTP.get(url), 401, "unauthorized")
 
 
 def test_vercel_emulator_refuses_unknown_paths_and_methods(vercel: VercelWorld) -> None:
@@ -191,12 +191,11 @@ def test_vercel_emulator_refuses_failed_builds_and_strangers(make: Any) -> None:
 def test_vercel_emulator_refuses_settings_that_it_does_not_know(
     vercel: VercelWorld, body: str
 ) -> None:
-    answer = httpx2.patch(
+    answer = HTTP.patch(
         f"{vercel.listener.url}/v9/projects/{NAME}",
         params=vercel.scope,
         content=body,
         headers={"Authorization": "Bearer x"},
-        trust_env=False,
     )
     assert refused(answer, 400, "bad_request")
 

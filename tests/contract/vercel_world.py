@@ -18,6 +18,8 @@ from taly.sandbox.http import Listener
 from taly.sandbox.vercel import VercelEmulator
 from taly.sandbox.world import Call, Fault, VirtualClock, World
 
+HTTP = httpx2.Client(trust_env=False)
+"""One for all: making a client costs more than a request."""
 OLDER, GOOD, BAD, PUSHED = "a" * 40, "b" * 40, "c" * 40, "d" * 40
 NAME = "web"
 
@@ -188,18 +190,17 @@ class VercelWorld:
 
     def request(self, method: str, path: str, **params: str) -> httpx2.Response:
         """A request to the API within the project's scope."""
-        return httpx2.request(
+        return HTTP.request(
             method,
             self.listener.url + path,
             params={**self.scope, **params},
             headers={"Authorization": "Bearer SANDBOXSECRETtoken"},
-            trust_env=False,
         )
 
     def page(self, host: str = "") -> httpx2.Response:
         """What a user gets."""
         headers = {"Host": host} if host else {}
-        return httpx2.get(self.emulator.url(NAME), headers=headers, trust_env=False)
+        return HTTP.get(self.emulator.url(NAME), headers=headers)
 
     def writes(self) -> list[Call]:
         """The journal's calls that changed something."""
