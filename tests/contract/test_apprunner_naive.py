@@ -92,10 +92,22 @@ def test_04_the_newest_operation_may_not_be_ours(stage: Stage) -> None:
     stage.fault("health-fail")
     step = roll_back_step(stage)
     done = drive(stage, step)
-    stage.emulator.change(NAME, {"kind": "env", "set": {"LOG": "debug"}})
+    stage.emulator.change(NAME, {"kind": "deploy"})
     stage.rested()
     assert stage.service["operations"][0]["Status"] == "SUCCEEDED"
-    assert isinstance(stage.provider.probe(step, done.attempt), Failed)
+    probe = stage.provider.probe(step, done.attempt)
+    assert isinstance(probe, Failed)
+    assert "ROLLBACK_SUCCEEDED" in probe.reason
+
+
+def test_04_a_later_failure_of_someone_else_is_not_ours(stage: Stage) -> None:
+    step = roll_back_step(stage)
+    done = drive(stage, step)
+    stage.fault("health-fail")
+    stage.emulator.change(NAME, {"kind": "deploy"})
+    stage.rested()
+    assert stage.service["operations"][0]["Status"] == "ROLLBACK_SUCCEEDED"
+    assert isinstance(stage.provider.probe(step, done.attempt), Wanted)
 
 
 @pytest.mark.parametrize("switch", ["wiped", "kept"])
