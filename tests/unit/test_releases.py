@@ -272,6 +272,15 @@ class TestRecorded:
         assert dict(found.live.members) == {"web": "w2", "api": "a2"}
         assert {"web": "w2", "api": "a9"} in sets(found)
 
+    def test_nor_what_is_live_again(self) -> None:
+        web = ran("web", (0, "w1"), (DAY, "w2"), (2 * DAY, "w1"))
+        api = ran("api", (1, "a1"))
+        pin = Pinned(members={"web": "w9", "api": "a1"}, at=at(10))
+        found = releases(web, api, recorded=[pin])
+        assert found.live is not None
+        assert dict(found.live.members) == {"web": "w1", "api": "a1"}
+        assert {"web": "w9", "api": "a1"} in sets(found)
+
     def test_a_record_of_a_state_on_the_way_to_an_old_release_replaces_nothing(self) -> None:
         web = ran("web", (0, "w1"), (DAY, "w2"), (2 * DAY, "w3"))
         api = ran("api", (1, "a1"), (DAY + 1, "a2"), (2 * DAY + 1, "a3"))
