@@ -16,7 +16,6 @@ from taly.model.release import (
     Observation,
     Observed,
     Operation,
-    State,
     Unobserved,
 )
 from taly.providers.netlify import checks, judgement
@@ -205,8 +204,14 @@ class NetlifyProvider:
         says = f"{deploy.id} is {deploy.state}, locked {bool(deploy.locked)}"
         return self._evidence("netlify:getDeploy", says)
 
-    def _published_since(self, step: Step, attempt: Attempt | None, state: State) -> bool:
-        """Whether our restore was published and something else has been published over it."""
+    def _published_since(
+        self, step: Step, attempt: Attempt | None, state: dict[str, str | bool | int | None]
+    ) -> bool:
+        """Whether our restore was published and something else has been published over it.
+
+        The site is read once more, into `state`: the restore may have been published between the
+        first look at the site and the look at the deploy.
+        """
         wanted = step.wanted.get("deploy")
         if step.kind is not StepKind.ROLL_BACK or attempt is None or state["deploy"] == wanted:
             return False
@@ -214,7 +219,10 @@ class NetlifyProvider:
             published = self._api.deploy(str(wanted)).published_at
         except VendorRefused:
             return False
-        return published is not None and published >= attempt.intended_at
+        if published is None or published < attempt.intended_at:
+            return False
+        state["deploy"] = self._api.site(step.address["site"]).live
+        return state["deploy"] != wanted
 
     @property
     def _api(self) -> NetlifyApi:
