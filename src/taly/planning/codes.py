@@ -67,9 +67,12 @@ CODES: Mapping[str, Code] = {
         E, "the deployment is none of the project's production deployments"
     ),
     "vercel-not-candidate": Code(E, "Vercel does not offer the deployment for a rollback"),
+    "vercel-not-found": Code(E, "the token's scope holds no such project"),
     "vercel-paused": Code(E, "the project is paused"),
     "vercel-role": Code(W, "the token's member may lack the right to deploy"),
     "vercel-rolling-release": Code(W, "a rolling release is active and ends with the rollback"),
+    "vercel-scope": Code(E, "the token may not reach the project's team"),
+    "vercel-token-invalid": Code(E, "Vercel does not accept the token"),
     "version-unchecked": Code(N, "the target's commit is not known, so it is not asked for"),
     "was-broken-before": Code(W, "the application did not answer well before the run either"),
 }
