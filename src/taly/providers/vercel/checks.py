@@ -12,6 +12,8 @@ from taly.providers.vercel.history import Past, deployments, is_hobby
 from taly.providers.vercel.payloads import Build, Job, Project
 
 ROLLBACK_RIGHT, PROMOTE_RIGHT = "deploymentRollback", "deploymentPromote"
+REFUSED_READS = frozenset({"vercel-not-found", "vercel-scope", "vercel-token-invalid"})
+"""What refused reads say about the user's set-up; any other refusal is nobody's finding."""
 
 
 class Checks:
@@ -30,6 +32,8 @@ class Checks:
             project = self._api.project(self._step.address["project"], self._scope)
             return tuple(self._findings(project))
         except VendorRefused as error:
+            if error.reference not in REFUSED_READS:
+                raise
             return (self._error(error.reference, error.message, error.hint),)
 
     def _findings(self, project: Project) -> Iterator[Finding]:
@@ -77,9 +81,10 @@ class Checks:
             build = self._api.deployment(target, self._scope)
         except VendorRefused as error:
             missing = error.reference in ("target-gone", "vercel-not-found")
-            code = "target-gone" if missing else error.reference
-            text = f"deployment {target} is no longer at Vercel" if missing else error.message
-            yield self._error(code, text, "taly releases" if missing else error.hint)
+            if not missing:
+                raise
+            text = f"deployment {target} is no longer at Vercel"
+            yield self._error("target-gone", text, "taly releases")
             return
         yield from self._eligible(project, build)
 
