@@ -219,9 +219,12 @@ def test_serverless_forecast_is_the_median_of_earlier_updates() -> None:
 
 
 def test_serverless_cleanup_in_progress_is_already_live() -> None:
-    with rig(speed=20) as aws:
+    with rig() as aws:
         step = aws.plan()
-        assert isinstance(aws.run(step), Wanted)
+        aws.provider.act(step, "run:step")
+        aws.world.clock.set_speed(0.001)
+        aws.world.clock.advance(39)
+        assert isinstance(aws.provider.probe(step, None), Wanted)
         assert aws.state()["stack"] == "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"
 
 
@@ -234,15 +237,17 @@ def test_serverless_previous_success_is_not_our_success() -> None:
 
 
 def test_serverless_lost_answer_is_adopted_by_its_token() -> None:
-    with rig(speed=20) as aws:
+    with rig() as aws:
         step = aws.plan()
         aws.fault("lose-reply", call="ExecuteChangeSet")
         with pytest.raises(VendorUnavailable):
             aws.provider.act(step, "run1:step")
+        aws.world.clock.set_speed(1)
         attempt = Attempt(key="run1:step", intended_at=aws.clock.now())
         probe = aws.provider.probe(step, attempt)
         assert isinstance(probe, InFlight)
         assert probe.same_target
+        aws.world.clock.set_speed(200)
         assert isinstance(aws.settled(step, attempt), Wanted)
         assert len(aws.calls("ExecuteChangeSet")) == 1
 
