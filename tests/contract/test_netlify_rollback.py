@@ -10,6 +10,8 @@ from netlify_stage import BAD, R2, R3, R4, SITE, Stage, StepDidFail, undone
 from taly.errors import VendorRefused
 from taly.model.plan import StepKind
 from taly.model.ports import Attempt, Failed, Other, Wanted
+from taly.providers.netlify.api import NetlifyApi
+from taly.providers.netlify.payloads import DeployPayload
 
 SWITCHES = [
     {"lock_follows": follows, "restore_when_locked": restore, "restore_delay_s": delay}
@@ -211,6 +213,23 @@ def test_netlify_the_lock_comes_after_the_restore(make_stage: MakeStage) -> None
     assert not stage.locked()
     stage.do(steps[1])
     assert stage.locked()
+
+
+def test_netlify_verification_asks_the_deploy_itself_whether_it_is_locked(
+    make_stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Naive line 7: the site and its published deploy have to agree about the lock."""
+    stage = make_stage()
+    steps = stage.plan(R3)
+    for step in steps:
+        stage.do(step)
+    ask = NetlifyApi.deploy
+
+    def unlocked(api: NetlifyApi, deploy: str) -> DeployPayload:
+        return ask(api, deploy).model_copy(update={"locked": False})
+
+    monkeypatch.setattr(NetlifyApi, "deploy", unlocked)
+    assert isinstance(stage.verify(steps), Other)
 
 
 def test_netlify_a_racing_build_is_not_locked_in(make_stage: MakeStage) -> None:

@@ -71,8 +71,8 @@ def test_netlify_history_survives_a_rollback_and_its_undo() -> None:
 
 def test_netlify_history_a_quick_rollback_is_seen_too() -> None:
     """Within minutes: only the order gives it away."""
-    again = deploy("b", 1.0, 0.8)
-    found = by_name(history(again, prompt("c", 0.9), prompt("a", 72), prompt("z", 96)))
+    again = deploy("b", 0.15, 0.05)
+    found = by_name(history(again, prompt("c", 0.12), prompt("a", 72), prompt("z", 96)))
     assert len(found["b"].live) == 2
     assert found["b"].is_live
     assert not found["c"].is_live

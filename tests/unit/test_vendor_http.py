@@ -132,6 +132,7 @@ def test_nobody_there_is_unavailable() -> None:
         (Response("", 201, mimetype="application/json"), None),
         (Response(status=204), None),
         (Response("Not JSON", 200, mimetype="text/plain"), None),
+        (Response('{"a": 1}', 200, mimetype="text/plain"), None),
         (Response("{broken", 200, mimetype="application/json"), None),
         (Response("[1]", 200, mimetype="application/json"), [1]),
     ],
