@@ -88,6 +88,8 @@ class FakeVendor:
     clock: Clock
     log: Memory | SharedFile = field(default_factory=Memory)
     lag_s: float = 0.0
+    state_lag_s: float | None = None
+    """Where states lag and operations do not: an operation's end is seen before its effect."""
     operation_s: float = 0.0
     settle_s: float = 0.0
     initial: str = "old"
@@ -146,6 +148,8 @@ class FakeVendor:
             raise VendorUnavailable("not now", reference="fake-503")
         now = self.clock.now()
         value, in_flight, last = self._at(step.component, now.timestamp() - self.lag_s)
+        if self.state_lag_s is not None:
+            value = self._at(step.component, now.timestamp() - self.state_lag_s)[0]
         evidence = (Evidence(call="fake:Read", at=now, says=value),)
         wanted = step.wanted["value"]
         if in_flight:

@@ -10,7 +10,7 @@ from tests.engine_world import NOON, FakeVendor, VirtualTime, plan, step
 
 from taly.engine.reconcile import End, reconcile
 from taly.engine.tasks import run_alone
-from taly.errors import LeaseLost, UsageError
+from taly.errors import LeaseLost, UsageError, VendorRefused
 from taly.model.events import (
     Event,
     Recorded,
@@ -179,6 +179,24 @@ def test_clause_3_an_operation_elsewhere_that_does_not_end_is_never_stacked_upon
     assert 600 <= world.clock.monotonic() < 620
 
 
+def test_clause_3_an_adopted_operation_that_just_ended_is_not_taken_for_another_state() -> None:
+    world = vendor(state_lag_s=4, settle_s=5)
+    world.operate("a", "good", lasts_s=20)
+    end, _ = run(world)
+    assert isinstance(end, StepDone)
+    assert end.how == "adopted"
+    assert world.writes() == []
+
+
+def test_clause_3_what_an_operation_elsewhere_just_changed_is_not_taken_for_wanted() -> None:
+    world = vendor(state_lag_s=4, settle_s=5, initial="good")
+    world.operate("a", "worse", ago_s=10, lasts_s=30)
+    end, _ = run(world)
+    assert isinstance(end, StepDone)
+    assert end.how == "acted"
+    assert world.value("a") == "good"
+
+
 def test_clause_4_an_intent_that_grew_old_is_said_anew_before_the_write() -> None:
     world = vendor()
     pen = NotebookPen(world.clock)  # type: ignore[arg-type]
@@ -273,6 +291,19 @@ def test_a_vendor_out_of_reach_is_tolerated_and_unknown_at_the_deadline() -> Non
     assert isinstance(end, StepUnknown)
     progressed = [one for one in pen.events if isinstance(one.event, StepProgressed)]
     assert len(progressed) == 1, "the same news is told once"
+
+
+def test_a_read_that_is_refused_after_the_write_proves_nothing() -> None:
+    class Forgetful(FakeVendor):
+        def probe(self, step: Any, attempt: Any) -> Any:
+            if attempt:
+                raise VendorRefused("who are you", reference="fake-403")
+            return super().probe(step, attempt)
+
+    assert isinstance(run(Forgetful(clock=VirtualTime()))[0], StepUnknown)
+    end, _ = run(Forgetful(clock=VirtualTime(), write_faults=["refuse"]))
+    assert isinstance(end, StepFailed)
+    assert end.reference == "fake-409"
 
 
 def test_polls_start_at_a_second_and_grow_to_ten() -> None:

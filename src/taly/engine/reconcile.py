@@ -97,8 +97,8 @@ class _Reconciliation:
         self._started = clock.monotonic()
         self._trusted_from = self._started
         """Reads before this may be old (clauses 2 and 5)."""
-        self._at_rest_from = self._started
-        """`Other` before this may be an operation that ended just now, seen late."""
+        self._flight: InFlight | None = None
+        """What was in flight when last seen."""
         self._sends = 0
         self._answered = bool(attempt and attempt.receipt)
         """Whether the vendor said yes to our write: then it is never sent again."""
@@ -119,6 +119,9 @@ class _Reconciliation:
                 yield left
             self._pen.check()
             seen = self._look()
+            if self._landed_just_now(seen):
+                self._settle()
+                continue
             end = self._judge(seen)
             if end is not None:
                 return end
@@ -127,7 +130,7 @@ class _Reconciliation:
                 if end is not None:
                     return end
             else:
-                yield self._pause(seen)
+                yield self._pause()
 
     def broken_by(self, error: Exception) -> StepFailed | StepUnknown:
         """The end when something broke that is no answer of the vendor's."""
@@ -174,13 +177,32 @@ class _Reconciliation:
                     return self._failed_by(self._refusal)
                 self._progress(f"the vendor cannot be asked: {seen.message}")
             case Other():
-                if self._refusal is not None and self._is_at_rest():
+                if self._refusal is not None:
                     return self._failed_by(self._refusal)
             case _:
                 assert_never(seen)
         if self._clock.monotonic() - self._started >= self._step.deadline_s:
             return self._too_late(seen)
         return None
+
+    def _landed_just_now(self, seen: Probe | VendorError) -> bool:
+        """Whether an operation ended since the last look, so that its effect may not show yet.
+
+        The end of an operation can be seen before its effect (clause 5 for other people's writes).
+        What is wanted, after an operation that leads there, needs no second look.
+        """
+        before = self._flight
+        match seen:
+            case InFlight():
+                self._flight = seen
+                return False
+            case VendorError():
+                return False
+            case Wanted() | Failed() if before is not None and before.same_target:
+                return False
+            case _:
+                self._flight = None
+                return before is not None
 
     @property
     def _run_id(self) -> str:
@@ -192,7 +214,6 @@ class _Reconciliation:
         return "adopted" if self._adopted else "already"
 
     def _note_in_flight(self, seen: InFlight) -> None:
-        after = self._clock.monotonic() + self._provider.settle_s
         refused, self._refusal = self._refusal, None
         if seen.same_target:
             self._adopted = True
@@ -200,9 +221,7 @@ class _Reconciliation:
                 self._acted({"adopted": seen.operation})
             self._progress(seen.what or f"{seen.operation} is under way")
         else:
-            self._trusted_from = after
             self._progress(f"waits for another operation: {seen.what or seen.operation}")
-        self._at_rest_from = after
 
     def _too_late(self, seen: Probe | VendorError) -> StepFailed | StepUnknown:
         """What is said at the deadline. Clause 3: what is in flight elsewhere is never stacked."""
@@ -236,12 +255,9 @@ class _Reconciliation:
 
     # Acting
 
-    def _is_at_rest(self) -> bool:
-        return self._clock.monotonic() >= self._at_rest_from
-
     def _may_act(self, seen: Probe | VendorError) -> bool:
-        """Clause 4: only when the component is surely at rest, and no write was accepted."""
-        return isinstance(seen, Other) and self._is_at_rest() and not self._answered
+        """Clause 4: only when the component is at rest elsewhere, and no write was accepted."""
+        return isinstance(seen, Other) and not self._answered
 
     def _act(self) -> StepFailed | None:
         if self._sends == MAX_SENDS:
@@ -295,11 +311,8 @@ class _Reconciliation:
 
     # Waiting and speaking
 
-    def _pause(self, seen: Probe | VendorError) -> float:
-        now = self._clock.monotonic()
-        if isinstance(seen, Other) and not self._is_at_rest():
-            return self._at_rest_from - now
-        waited = now - self._started
+    def _pause(self) -> float:
+        waited = self._clock.monotonic() - self._started
         return min(POLL_MAX_S, max(POLL_MIN_S, waited * POLL_SHARE))
 
     def _progress(self, note: str) -> None:
