@@ -253,6 +253,7 @@ class TestDatabase:
         needed = found(plan, f"database-needs-{verdict}")
         assert needed.severity is Severity.ERROR
         assert "2026_1: drops a column; undoing it needs: data" in needed.text
+        assert "database-kept-newer" not in codes(plan)
         assert disposition(plan, "db") is Disposition.REFUSED
 
     def test_leaving_the_database_out_does_not_hide_what_is_wrong_with_it(self) -> None:
