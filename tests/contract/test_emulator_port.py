@@ -84,7 +84,7 @@ class Stage:
                 return error.code, error.read().decode()
 
 
-def until(holds: Callable[[], bool], within_s: float = 15.0) -> None:
+def until(holds: Callable[[], bool], within_s: float = 30.0) -> None:
     last = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < last, "it did not come to that"

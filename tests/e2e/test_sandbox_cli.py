@@ -16,6 +16,8 @@ from taly.sandbox.client import ControlClient
 from taly.sandbox.running import is_claimed, read_running
 from taly.sandbox.vendors import MARK
 
+pytestmark = pytest.mark.xdist_group("sandbox-cli")  # they share sandboxes
+
 SCENARIO = """
 name = "three"
 description = "A backend, its database and a site."

@@ -190,6 +190,13 @@ def test_the_clock_jumps_and_changes_its_pace(control: ControlClient) -> None:
         ("POST", "/_sandbox/clock", {"speed": 0}, "invalid", "speed"),
         ("POST", "/_sandbox/faults", {"count": 1}, "invalid", "kind: is missing"),
         ("POST", "/_sandbox/faults", {"kind": "delay", "component": "x"}, "no-such-component", ""),
+        (
+            "POST",
+            "/_sandbox/faults",
+            [{"kind": "delay"}, {"kind": "restore-ignored", "component": "web"}],
+            "invalid",
+            "never strikes vercel",
+        ),
         ("POST", "/_sandbox/change", {"component": "x", "change": {}}, "no-such-component", ""),
         (
             "POST",

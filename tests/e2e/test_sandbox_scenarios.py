@@ -12,6 +12,8 @@ import pytest
 
 from taly.sandbox.vendors import MARK
 
+pytestmark = pytest.mark.xdist_group("sandbox-scenarios")  # they share sandboxes
+
 R1, R2, R3, R4 = "18a3d05", "05a19a6", "f6d00fc", "fd7a521"
 SandboxFactory = Callable[..., Any]
 

@@ -232,6 +232,16 @@ def test_a_fault_that_nobody_knows_would_never_strike_and_is_refused() -> None:
         parse(SMALL + '[[faults]]\nkind = "lose-replies"\n', where="mine.toml")
 
 
+@pytest.mark.parametrize(
+    "where", ['component = "web"', 'vendor = "vercel"', 'component = "api"\nvendor = "netlify"']
+)
+def test_a_fault_that_can_never_strike_where_it_is_aimed_is_refused(where: str) -> None:
+    with pytest.raises(UsageError, match=r"'health-fail' never strikes (vercel|netlify)"):
+        parse(SMALL + f'[[faults]]\nkind = "health-fail"\n{where}\n', where="mine.toml")
+    aimed = SMALL + '[[faults]]\nkind = "health-fail"\ncomponent = "api"\n'
+    assert parse(aimed, where="mine.toml").faults[0].kind == "health-fail"
+
+
 def test_the_file_in_the_reference_is_right() -> None:
     text = (Path(__file__).parents[2] / "docs" / "reference" / "scenarios.md").read_text("utf-8")
     example = text.split("```toml\n")[1].split("```")[0]

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Request, Response
 from taly.errors import TalyError
 from taly.sandbox.awsjson import AwsError
 from taly.sandbox.emulator import Emulator
-from taly.sandbox.scenario import FaultEntry, PushEntry, Scenario, Vendor
+from taly.sandbox.scenario import FaultEntry, PushEntry, Scenario, Vendor, fault_misfit
 from taly.sandbox.scenario_file import mistakes_of
 from taly.sandbox.world import Fault, World
 
@@ -193,6 +193,12 @@ class ControlApi:
             _valid(FaultEntry, one) for one in (given if isinstance(given, list) else [given])
         ]
         self._known(*(entry.component for entry in entries if entry.component))
+        for entry in entries:
+            vendors = {entry.vendor}
+            if entry.component:
+                vendors.add(self._platform.scenario.component(entry.component).vendor)
+            for misfit in filter(None, (fault_misfit(entry.kind, one) for one in vendors)):
+                raise Problem(422, "invalid", misfit)
         for entry in entries:
             self._platform.world.faults.add(Fault(**entry.model_dump()))
         return self._armed()

@@ -47,10 +47,23 @@ FAULT_KINDS: Mapping[str, frozenset[str]] = {
 knows would never strike, and a test that relies on it would pass for nothing."""
 
 
+ALL_FAULT_KINDS = tuple(sorted(frozenset().union(*FAULT_KINDS.values())))
+
+
+def fault_misfit(kind: str, vendor: str) -> str:
+    """Why a fault of that kind can never strike that vendor; empty when it can."""
+    owner = "apprunner" if vendor in ("ecr", "cloudtrail") else vendor
+    if not vendor or kind not in ALL_FAULT_KINDS:
+        return ""
+    if kind in HTTP_FAULTS | FAULT_KINDS.get(owner, frozenset()):
+        return ""
+    return f"a fault of kind {kind!r} never strikes {vendor}"
+
+
 def _fault_kind(value: str) -> str:
-    known = sorted(frozenset().union(*FAULT_KINDS.values()))
-    if value not in known:
-        raise ValueError(f"there is no fault of kind {value!r}; known: {', '.join(known)}")
+    if value not in ALL_FAULT_KINDS:
+        known = ", ".join(ALL_FAULT_KINDS)
+        raise ValueError(f"there is no fault of kind {value!r}; known: {known}")
     return value
 
 
@@ -154,7 +167,11 @@ class ChangeEntry(Entry):
 class FaultEntry(Entry):
     """Something that goes wrong, `count` times; armed when the sandbox is ready."""
 
-    kind: Annotated[str, AfterValidator(_fault_kind)]
+    kind: Annotated[
+        str,
+        AfterValidator(_fault_kind),
+        WithJsonSchema({"type": "string", "enum": list(ALL_FAULT_KINDS)}),
+    ]
     component: str = ""
     vendor: FaultVendor = ""
     call: str = ""

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from taly.errors import UsageError
-from taly.sandbox.scenario import Scenario
+from taly.sandbox.scenario import Scenario, fault_misfit
 
 DEFAULT = "taly"
 HINT = "taly sandbox schema"
@@ -102,6 +102,12 @@ def _cross_check(raw: dict[str, Any]) -> Iterator[str]:
     yield from _unknown_references(raw, known)
     yield from _cycles(components)
     yield from _bound_to_one(components)
+    vendors = {str(entry.get("name")): str(entry.get("vendor", "")) for entry in components}
+    for index, entry in enumerate(_tables(raw, "faults")):
+        given = (entry.get("vendor", ""), vendors.get(str(entry.get("component")), ""))
+        for vendor in given:
+            if misfit := fault_misfit(str(entry.get("kind", "")), str(vendor)):
+                yield f"faults[{index}].kind: {misfit}"
 
 
 def _tables(raw: dict[str, Any], key: str) -> list[dict[str, Any]]:
