@@ -331,6 +331,12 @@ def test_a_target_that_expires_within_a_day_is_a_warning() -> None:
     assert found(plan_with(web), "retention-soon").severity is Severity.WARNING
 
 
+def test_a_target_that_stays_for_weeks_is_not_warned_of() -> None:
+    later = Restorable(until=at(10_000) + timedelta(days=20))
+    web = replace(WEB, history=(WEB.history[0], replace(WEB.history[1], restorable=later)))
+    assert "retention-soon" not in codes(plan_with(web))
+
+
 def test_configuration_differences_stand_in_the_plan() -> None:
     change = ConfigChange(name="LIMIT", kind=ConfigChangeKind.CHANGED)
     plan = plan_with(WEB, differences={"web": Differences(config=(change,), notes=("mind",))})

@@ -79,6 +79,7 @@ def test_last_good_needs_every_member_restorable() -> None:
 
 def test_a_member_that_is_live_now_needs_no_restoring() -> None:
     api = lost(ran("api", (1, "a1", A)), "a1", Gone(reason="expired"))
+    api = replace(api, live=api.history[0])
     assert pick("last-good", WEB, api).release.name == "R2"
 
 
@@ -156,6 +157,11 @@ class TestReach:
         near = nearest_whole(found.all, found.all[1], by_name(WEB, api))
         assert near is not None
         assert near.name == "R1"
+
+    def test_a_release_marked_bad_is_no_way_out(self) -> None:
+        bad = releases(WEB, API).all[0].content_id
+        found = releases(WEB, API, marks={bad: (Mark.BAD, "slow")})
+        assert nearest_whole(found.all, found.all[1], by_name(WEB, API)) is None
 
     def test_a_bar_keeps_its_vendors_reference(self) -> None:
         barred = Barred(reason="the Hobby plan allows one step back", reference="hobby-limit")

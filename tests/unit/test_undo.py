@@ -235,6 +235,13 @@ class TestUnfreeze:
         assert thaw.steps == ()
         assert codes(thaw) == ["nothing-to-do"]
 
+    def test_what_someone_holds_by_hand_after_an_undo_is_theirs(self) -> None:
+        plan, run, api, web = rolled_back()
+        back = undo(plan, run, api, web)
+        held = replace(after(web, back.steps), state={"deployment": "w2", "auto_deploy": False})
+        seen = snapshot(after(api, back.steps), held)
+        assert make_unfreeze(ORDERED, [run, finished_run(back, "run-2")], seen).steps == ()
+
     def test_what_someone_gave_back_by_hand_is_left_alone(self) -> None:
         _, run, api, web = rolled_back()
         by_hand = replace(web, state={**web.state, "auto_deploy": True}, auto_deploy=True)
