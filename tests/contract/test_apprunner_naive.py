@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,11 +22,13 @@ from provider_contract import (
     verification,
 )
 
-from taly.errors import VendorRefused, VendorUnavailable
+from taly.clock import SystemClock
+from taly.errors import UsageError, VendorRefused, VendorUnavailable
+from taly.model.environment import Component
 from taly.model.plan import Step, StepKind
 from taly.model.ports import Attempt, Failed, InFlight, Other, StepOptions, Wanted
-from taly.model.release import Deployment, Gone, Observed
-from taly.providers.apprunner import configuration
+from taly.model.release import Confidence, Deployment, Gone, Observed
+from taly.providers.apprunner import AppRunnerProvider, configuration
 
 
 @pytest.fixture
@@ -539,3 +542,57 @@ def test_an_update_under_way_is_shown_and_is_not_what_is_live(stage: Stage) -> N
         assert [one.toward for one in seen.in_flight] == [stage.digest(NEXT)]
         assert seen.live.id == stage.digest(BAD)
         assert not seen.blocked
+
+
+def test_all_pages_of_operations_events_and_images_are_read() -> None:
+    seeds = tuple((80 - day, f"{day:02d}" * 20, "ok") for day in range(10, 70))
+    with staged(seeds=seeds) as stage:
+        seen = observe(stage)
+        served = [one.commit for one in seen.history if one.live]
+        assert served == [commit[:12] for _, commit, _ in reversed(seeds)]
+        assert {one.evidence[0].confidence for one in seen.history} == {Confidence.EXACT}
+
+
+def test_the_update_service_of_ecs_is_not_app_runner_s(stage: Stage) -> None:
+    """Both services have an operation of that name; CloudTrail finds both by it."""
+    request = {
+        "serviceArn": stage.arn,
+        "sourceConfiguration": {
+            "imageRepository": {"imageIdentifier": f"{stage.uri}@{stage.digest(R1)}"}
+        },
+    }
+    stage.emulator._trail.record(
+        "UpdateService",
+        source="ecs.amazonaws.com",
+        at=stage.now - timedelta(days=4),
+        request=request,
+        response={},
+        resources=(),
+    )
+    assert deployment(observe(stage), R3).live
+
+
+def test_missing_credentials_are_the_user_s_to_give(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    component = Component(name=NAME, provider="apprunner", settings={"service": "x"})
+    region = {"AWS_REGION": "eu-central-1"}
+    for environ, reference in (
+        ({}, "aws-region-missing"),
+        (region, "aws-credentials-missing"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            AppRunnerProvider(environ, SystemClock()).observe(component)
+        assert caught.value.reference == reference
+        assert caught.value.hint == "aws configure"
+
+
+def test_a_service_that_is_not_there_is_named_with_those_that_are(stage: Stage) -> None:
+    component = Component(name=NAME, provider="apprunner", settings={"service": "taly-frontend"})
+    with pytest.raises(UsageError) as caught:
+        stage.provider.observe(component)
+    assert caught.value.reference == "service-unknown"
+    assert "taly-backend" in caught.value.message

@@ -82,6 +82,7 @@ def aws_errors(call: str) -> Iterator[None]:
         ClientError,
         NoCredentialsError,
         NoRegionError,
+        ParamValidationError,
         PartialCredentialsError,
     )
     from botocore.parsers import ResponseParserError
@@ -101,6 +102,8 @@ def aws_errors(call: str) -> Iterator[None]:
             reference=f"aws-{missing}-missing",
             hint="aws configure",
         ) from error
+    except ParamValidationError as error:  # botocore sent nothing
+        raise VendorRefused(f"{call}: {error}", reference="aws-request-invalid") from error
     except (BotoCoreError, ResponseParserError) as error:  # a proxy's HTML page, for one
         name = type(error).__name__
         raise VendorUnavailable(f"{call}: {name}: {error}", reference="aws-unreachable") from error
