@@ -146,6 +146,10 @@ class Stage:
         """Let that much pass at the vendor at once; taly's own clock then lags behind."""
         self.world.clock.advance(virtual_s)
 
+    def stand_still(self) -> None:
+        """The vendor's time passes by `jump` alone from here on."""
+        self.world.clock.seek(self.world.clock.now())
+
     def do(self, step: Step) -> str:
         """One step by the engine's rule in short; `acted` or `already`, AssertionError if not."""
         attempt: Attempt | None = None
