@@ -167,7 +167,7 @@ class ControlApi:
     def _push(self, request: Request) -> Any:
         body = _body(request, PushBody)
         scenario = self._platform.scenario
-        facts = body.model_dump(exclude={"vendors"})
+        facts = body.model_dump(exclude={"vendors"}, exclude_unset=True)
         if body.vendors:
             facts["components"] = [
                 entry.name for entry in scenario.components if entry.vendor in body.vendors
