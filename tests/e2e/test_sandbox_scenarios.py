@@ -183,3 +183,15 @@ def test_the_console_changes_were_made(sandbox: SandboxFactory) -> None:
 def test_the_flaky_one_has_faults_armed(sandbox: SandboxFactory) -> None:
     kinds = {fault["kind"] for fault in sandbox("flaky", shared=True).control.faults()}
     assert kinds == {"refuse", "delay", "lose-reply", "lose-request"}
+
+
+def test_ci_that_deploys_the_newest_commit_again_changes_no_function(
+    sandbox: SandboxFactory,
+) -> None:
+    """The framework compares with the newest directory: "No changes to deploy"."""
+    one = sandbox("console-change", shared=True)
+    before = one.control.state()["vendors"]["serverless"]["taly-send-email"]
+    one.control.push(R4, vendors=["serverless"])
+    after = one.control.state()["vendors"]["serverless"]["taly-send-email"]
+    assert after["directories"] == before["directories"]
+    assert after["last_deploy"] == "no changes to deploy"

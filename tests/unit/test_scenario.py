@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 
 from taly.errors import UsageError
 from taly.sandbox.durations import parse_duration
-from taly.sandbox.scenario import schema
+from taly.sandbox.scenario import PushEntry, schema
 from taly.sandbox.scenario_file import load, parse, shipped
 from taly.sandbox.timeline import past, to_come, under_way
 
@@ -267,3 +267,16 @@ def test_the_default_scenario_deploys_in_the_order_that_the_design_names() -> No
         for wave in scenario.waves(scenario.deploys[0])
     ]
     assert waves == [{"postgres"}, {"apprunner", "serverless"}, {"vercel", "netlify"}]
+
+
+def test_a_commit_that_is_pushed_again_is_the_same_code() -> None:
+    scenario = load("taly")
+    bad = scenario.deploys[-1]
+    again = scenario.recalled(PushEntry(commit=bad.commit[:7], after="0s"))
+    for name in (component.name for component in scenario.components):
+        assert again.of(name) == bad.of(name)
+    mended = scenario.recalled(PushEntry(commit=bad.commit, after="0s", outcome="ok"))
+    assert mended.of("backend").outcome == "ok"
+    assert mended.of("backend").settings == {"schema_version": 4}
+    other = PushEntry(commit="1234567", after="0s", message="new")
+    assert scenario.recalled(other) == other

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -129,6 +129,9 @@ class DeployWhat(Entry):
         )
 
 
+W = TypeVar("W", bound=DeployWhat)
+
+
 class DeployEntry(DeployWhat):
     """A deploy of the past."""
 
@@ -215,6 +218,21 @@ class Scenario(Entry):
             for entry in self.components
         )
 
+    def recalled(self, what: W) -> W:
+        """The same deploy; of a commit that was deployed before, as the same code.
+
+        A commit is one thing: its message and what it needs (settings) do not change when CI
+        deploys it once more, nor does it work better, unless the deploy says so.
+        """
+        before = [one for one in self.deploys if same_commit(one.commit, what.commit)]
+        if not before:
+            return what
+        known = before[-1]
+        facts: dict[str, Any] = {"commit": known.commit, "message": known.message}
+        if "outcome" not in what.model_fields_set:
+            facts |= {"outcome": known.outcome, "outcomes": {**known.outcomes, **what.outcomes}}
+        return what.model_copy(update={**facts, "settings": {**known.settings, **what.settings}})
+
     def waves(self, what: DeployWhat) -> list[list[str]]:
         """The components of a deploy in the order in which CI deploys them."""
         after = {entry.name: entry.after for entry in self.components}
@@ -224,6 +242,11 @@ class Scenario(Entry):
             [name for name in chosen if depth[name] == wave]
             for wave in sorted({depth[name] for name in chosen})
         ]
+
+
+def same_commit(one: str, other: str) -> bool:
+    """Whether one is the other, or short for it."""
+    return one.startswith(other) or other.startswith(one)
 
 
 def wave_of(name: str, after: Mapping[str, list[str]]) -> int:

@@ -40,7 +40,9 @@ def under_way(
     begun = [
         happening
         for entry in scenario.in_flight
-        for happening in deploys(scenario, emulators, entry, _begin(entry, ready), timedelta(0))
+        for happening in deploys(
+            scenario, emulators, scenario.recalled(entry), _begin(entry, ready), timedelta(0)
+        )
     ]
     return sorted(begun, key=lambda one: one.at)
 
@@ -54,7 +56,9 @@ def to_come(
         *(
             happening
             for entry in scenario.pushes
-            for happening in deploys(scenario, emulators, entry, ready + entry.after, entry.stagger)
+            for happening in deploys(
+                scenario, emulators, scenario.recalled(entry), ready + entry.after, entry.stagger
+            )
         ),
     ]
     return sorted((one for one in happenings if one.at >= ready), key=lambda one: one.at)
