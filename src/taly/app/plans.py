@@ -7,6 +7,7 @@ from taly.app.context import Context
 from taly.app.discover import ask_health, observe, seen
 from taly.app.history import History, load_history
 from taly.app.parallel import Raised, Result, TimedOut, Value, fan_out
+from taly.app.targets import choose_release
 from taly.errors import Refused, TalyError
 from taly.model.check import Finding, Severity
 from taly.model.plan import Plan, Step
@@ -14,10 +15,8 @@ from taly.model.ports import Differences, StepOptions
 from taly.model.release import Deployment, Gone, Observed, Release, Snapshot
 from taly.planning.planner import PlanOptions, make_plan
 from taly.planning.preflight import judge, lock_held, merged, refuses
-from taly.planning.target import Choice, choose
 from taly.planning.undo import make_undo, make_unfreeze
 
-LAST_GOOD = "last-good"
 CHECK_TIMEOUT_S = 60.0
 """Real seconds that all preflight checks together may take."""
 
@@ -44,9 +43,7 @@ def plan_rollback(context: Context, target: str, options: PlanOptions) -> Planne
     history = load_history(context)
     snapshot = history.snapshot
     live = history.releases.live
-    choice = _went_back_already(context, live) if target == LAST_GOOD else None
-    if choice is None:
-        choice = choose(target, history.releases, snapshot.components, snapshot.taken_at)
+    choice = choose_release(context, history, target)
     plan = make_plan(
         environment=context.environment,
         snapshot=snapshot,
@@ -71,21 +68,6 @@ def _with_answers(context: Context, plan: Plan, snapshot: Snapshot) -> Plan:
         for part in plan.components
     )
     return replace(plan, components=parts)
-
-
-def _went_back_already(context: Context, live: Release | None) -> Choice | None:
-    """The live release itself, when taly's own last rollback led to it.
-
-    Whoever types `taly rollback` twice at 2 a.m. must not go back two releases.
-    """
-    done = [run for run in context.store.runs(context.environment.name) if run.outcome]
-    if live is None or not done or done[0].outcome != "succeeded":
-        return None
-    plan = context.store.plan(done[0].id)
-    if plan.purpose != "rollback" or plan.to_content_id != live.content_id:
-        return None
-    why = f"{live.name} is where {done[0].id} went back to; to go further back, name a release"
-    return Choice(release=live, why=why)
 
 
 def check_plan(context: Context, plan: Plan, snapshot: Snapshot) -> Planned:

@@ -189,16 +189,17 @@ def releases(config_path: str, store: str, as_json: bool, show_all: bool) -> Non
     """Show the releases there were, newest first, and which of them can be gone back to."""
     from taly.app.history import load_history
 
-    history = load_history(opened(config_path, store))
+    context = opened(config_path, store)
+    history = load_history(context)
     if as_json:
-        print_json("releases", releases_body(history))
+        print_json("releases", releases_body(context, history))
         return
-    _print_releases(history, None if show_all else 15)
+    _print_releases(context, history, None if show_all else 15)
 
 
-def releases_body(history: "History") -> dict[str, Any]:
+def releases_body(context: "Context", history: "History") -> dict[str, Any]:
     """The JSON of `taly releases`, oldest first."""
-    good = _last_good(history)
+    good = _last_good(context, history)
     return {
         "environment": history.snapshot.environment,
         "last_good": good[0],
@@ -225,14 +226,12 @@ def releases_body(history: "History") -> dict[str, Any]:
     }
 
 
-def _last_good(history: "History") -> tuple[str | None, str]:
+def _last_good(context: "Context", history: "History") -> tuple[str | None, str]:
+    from taly.app.targets import LAST_GOOD, choose_release
     from taly.errors import Refused
-    from taly.planning.target import choose
 
     try:
-        choice = choose(
-            "last-good", history.releases, history.snapshot.components, history.snapshot.taken_at
-        )
+        choice = choose_release(context, history, LAST_GOOD)
     except Refused as error:
         return None, error.message
     return choice.release.name, choice.why
@@ -255,24 +254,28 @@ def lost(history: "History", release: Release) -> dict[str, str]:
     return reasons
 
 
-def _print_releases(history: "History", most: int | None) -> None:
+def _print_releases(context: "Context", history: "History", most: int | None) -> None:
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 1, 0, 0), header_style="quiet")
-    for title in ("", "release", "live from", "to", "commit", "restorable", ""):
-        table.add_column(title, no_wrap=True)
+    console = out()
     newest = list(history.releases)[::-1]
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="quiet")
+    for title in ("", "release", "live from", "to", "commit", "restorable"):
+        table.add_column(title, no_wrap=True)
     for release in newest[:most]:
         table.add_row(*_release_row(history, release))
-    console = out()
     console.print(table)
+    for release in newest[:most]:
+        if said := _remark(release):
+            console.print(f"  {release.name}: {said}", style="quiet")
     if most is not None and len(newest) > most:
         console.print(f"… {len(newest) - most} older: taly releases --all", style="quiet")
-    name, why = _last_good(history)
+    name, why = _last_good(context, history)
     console.print()
     console.print(f"last good: {name or 'none'}", style="name")
     console.print(why, style="quiet", markup=False)
-    if name:
+    live = history.releases.live
+    if name and live is not None and name != live.name:
         err().print(f"\nnext: [command]taly plan --to {name}[/]")
 
 
@@ -285,11 +288,16 @@ def _release_row(history: "History", release: Release) -> tuple[str, ...]:
         able = f"[bad]{total - len(missing)} of {total}[/]"
     start = local(release.live[-1].start) if release.live else ""
     end = local(release.live[-1].end) if release.live and release.live[-1].end else "now"
-    remarks = [release.label]
+    return sign, release.name, start, end, release.commit[:8], able
+
+
+def _remark(release: Release) -> str:
+    """What there is to say of a release beside its figures."""
+    said = [release.label] if release.label else []
+    said += [f"its {component} was kept as it is" for component in release.kept]
     if release.mark is not Mark.NONE:
         style = "bad" if release.mark is Mark.BAD else "good"
-        remarks.append(f"[{style}]{release.mark.value}[/]: {release.mark_why}")
+        said.append(f"[{style}]marked {release.mark.value}[/]: {release.mark_why}")
     if release.ambiguous:
-        remarks.append("[warn]ambiguous[/]")
-    extra = " ".join(part for part in remarks if part)
-    return sign, release.name, start, end, release.commit[:8], able, extra
+        said.append(f"[warn]ambiguous[/]: {', '.join(release.ambiguous)}")
+    return "; ".join(said)
