@@ -186,7 +186,7 @@ def test_serverless_redeploy_of_the_bad_code_after_a_rollback_is_skipped() -> No
         aws.run(aws.plan())
         aws.wait_for("UPDATE_COMPLETE")
         before = aws.state()["directories"]
-        aws.deploy("4444444")
+        aws.deploy("4444444" + "0" * 33, outcome="broken")
         assert aws.state()["last_deploy"] == "no changes to deploy"
         assert aws.state()["directories"] == before
         assert aws.commit() == "3333333"

@@ -4,6 +4,7 @@ import pytest
 from serverless_rig import STACK, Rig, rig
 
 from taly.errors import VendorRefused
+from taly.model.check import Severity
 from taly.model.plan import StepKind
 from taly.model.ports import Attempt, Failed, Other, StepOptions, Wanted
 
@@ -146,7 +147,8 @@ def test_serverless_busy_stack_is_found_and_refused() -> None:
         step = aws.plan()
         aws.world.clock.set_speed(1)
         aws.deploy("5555555")
-        assert [one.code for one in aws.provider.check(step)] == ["stack-busy"]
+        found = aws.provider.check(step)
+        assert [(one.code, one.severity) for one in found] == [("stack-busy", Severity.WARNING)]
         with pytest.raises(VendorRefused) as refused:
             aws.provider.act(step, "run:step")
         assert refused.value.reference == "stack-busy"

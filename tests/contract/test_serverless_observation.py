@@ -74,7 +74,6 @@ def test_serverless_hotfix_makes_the_live_deployment_ambiguous() -> None:
 def test_serverless_code_of_another_directory_names_it_as_a_candidate() -> None:
     with rig(settings={"functions": ["send"]}) as aws:
         older = aws.target(1)
-        aws.change(kind="hotfix", commit=older.commit or "3333333")
         key = f"serverless/{NAME}/production/{older.id}/{NAME}.zip"
         client = aws.boto("lambda")
         client.update_function_code(

@@ -11,13 +11,22 @@ from taly.providers.serverless.changeset import ALLOW, announced
 from taly.providers.serverless.directories import TEMPLATE_FILE
 from taly.providers.serverless.live import readiness
 
+BUSY = "stack-busy"
+"""Only a warning: the engine waits, and never stacks one update on another."""
+
 
 def findings(reads: AwsReads, step: Step) -> tuple[Finding, ...]:
     """What stands in the way of the step."""
     if step.kind not in (StepKind.ROLL_BACK, StepKind.CANCEL):
         return ()
     return tuple(
-        Finding(code=code, severity=Severity.ERROR, component=step.component, text=text, hint=hint)
+        Finding(
+            code=code,
+            severity=Severity.WARNING if code == BUSY else Severity.ERROR,
+            component=step.component,
+            text=text,
+            hint=hint,
+        )
         for code, text, hint in _problems(reads, step)
     )
 
@@ -27,7 +36,7 @@ def _problems(reads: AwsReads, step: Step) -> Iterator[tuple[str, str, str]]:
     status = str(reads.stack(stack)["StackStatus"])
     ready = readiness(status)
     if ready == "busy":
-        yield "stack-busy", f"stack {stack} is {status}", "taly status"
+        yield BUSY, f"stack {stack} is {status}; the run waits until it has ended", "taly status"
     elif ready == "blocked":
         yield "stack-blocked", f"stack {stack} is {status} and cannot be updated", "taly status"
     if step.kind is StepKind.CANCEL:

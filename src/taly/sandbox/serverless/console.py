@@ -58,7 +58,7 @@ class Console:
 
     def _hotfix(self, change: Mapping[str, Any]) -> None:
         commit = str(change.get("commit", "h0tf1x"))
-        code = zip_of(self.service, commit=commit, message="hotfix", broken=False)
+        code = zip_of(self.service, commit)
         function = self._function(change)
         function.update_function_code({"ZipFile": base64.b64encode(code).decode()})
         function.last_modified = lambda_time(self.now)

@@ -45,8 +45,6 @@ class Framework:
         built = package(
             service,
             commit=deploy.commit,
-            message=deploy.message,
-            broken=deploy.outcome == "broken",
             at=begin - timedelta(seconds=PACKAGING_S if past else 0),
         )
         stack = cloud.stacks.get(service.stack) or self._create(service, cloud, begin)
