@@ -22,14 +22,30 @@ from taly.model.events import Recorded
 ROOT = Path(__file__).parents[2]
 
 
+_workers: list[subprocess.Popen[str]] = []
+
+
 def worker(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.engine_worker", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    _workers.append(process)
+    return process
+
+
+@pytest.fixture(autouse=True)
+def _no_worker_is_left() -> Iterator[None]:
+    """A failed test leaves no frozen process behind."""
+    yield
+    while _workers:
+        process = _workers.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def run_id_of(process: subprocess.Popen[str]) -> str:
@@ -99,9 +115,8 @@ def test_frozen_past_its_lease_between_intent_and_write_it_wakes_to_nothing(
     sleeper = worker(url, str(log), "plain", "new", "0.5", "freeze")
     run_id = run_id_of(sleeper)
     store = open_store(url)
-    while store.run(run_id).is_alive:
+    while store.events(run_id)[-1].event.kind != "step-intended" or store.run(run_id).is_alive:
         time.sleep(0.02)
-    assert store.events(run_id)[-1].event.kind == "step-intended"
     assert vendor(log).writes() == []
     successor = worker(url, str(log), "plain", run_id, "30")
     run_id_of(successor)
