@@ -13,6 +13,8 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
+import stamina
+
 from taly.clock import ScaledClock, SystemClock
 from taly.config import Config, find_config, load_config
 from taly.engine.store import Store, open_store
@@ -85,6 +87,7 @@ def open_context(
     Raises UsageError when the configuration is missing or wrong, or its sandbox is not running.
     """
     environ = dict(os.environ) if environ is None else environ
+    stamina.instrumentation.set_on_retry_hooks(())  # theirs would log to stdout, amid our data
     config = load_config(Path(config_path) if config_path else find_config(Path.cwd()))
     if store:
         config = Config(

@@ -1,11 +1,9 @@
 """`taly`: the commands, and the one place where errors become exit codes."""
 
-import logging
 import os
 import sys
 
 import click
-import structlog
 
 from taly import __version__
 from taly.cli.lazy import LazyGroup
@@ -52,17 +50,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code: a failure never exits 0."""
-    _log_to_stderr()
     sys.exit(run(sys.argv[1:]))
-
-
-def _log_to_stderr() -> None:
-    """Logs are for debugging: on stderr, warnings only, unless TALY_DEBUG asks for all."""
-    level = logging.DEBUG if os.environ.get("TALY_DEBUG") else logging.WARNING
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-    )
 
 
 def _bug(error: Exception) -> TalyError:

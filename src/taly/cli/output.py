@@ -48,6 +48,22 @@ def err() -> Console:
     return _console(stderr=True)
 
 
+def log_to_stderr() -> None:
+    """Logs are for debugging: on stderr, warnings only, unless TALY_DEBUG asks for all.
+
+    Imported here: structlog costs a tenth of a second, and commands that only read log nothing.
+    """
+    import logging
+
+    import structlog
+
+    level = logging.DEBUG if os.environ.get("TALY_DEBUG") else logging.WARNING
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
+
+
 def print_json(kind: str, body: Mapping[str, Any]) -> None:
     """Print one JSON document on stdout: format_version, kind, then `body`."""
     document = {"format_version": FORMAT_VERSION, "kind": kind, **body}

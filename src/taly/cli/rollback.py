@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taly.cli.options import environment_options, json_option, opened, plan_options
-from taly.cli.output import err, print_json
+from taly.cli.output import err, log_to_stderr, print_json
 from taly.errors import ExitCode, Refused, UsageError
 from taly.planning.planner import PlanOptions
 
@@ -204,6 +204,7 @@ def _follow(context: "Context", engine: "Engine", run_id: str, plan: "Plan", as_
     from taly.cli.run_summary import print_summary, run_body
     from taly.cli.run_view import run_view
 
+    log_to_stderr()
     console = err()
     console.print(f"\n[name]{run_id}[/] [quiet]Ctrl-C stops after the steps under way[/]")
     with run_view(run_id, plan, console, context.clock) as view:
