@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help test check lint types layers demo bench docs picture clean
+.PHONY: help install test check lint types layers demo bench docs picture clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -14,6 +14,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sandbox,dev]'
 	@touch $@
+
+install: $(VENV)/.ready  ## make the environment; then: . .venv/bin/activate
 
 test: $(VENV)/.ready  ## install what it needs and run every test
 	$(PYTEST) -n 2 --dist loadgroup

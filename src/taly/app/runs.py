@@ -1,7 +1,9 @@
 """Runs: started, followed, resumed, cancelled, and read back from their events."""
 
+import threading
 from collections.abc import Callable
-from typing import assert_never
+from importlib import import_module
+from typing import TYPE_CHECKING, assert_never
 
 from taly.app.context import Context
 from taly.engine.owner import Owner
@@ -12,6 +14,9 @@ from taly.model.events import Recorded
 from taly.model.plan import Plan
 from taly.model.release import Mark
 from taly.model.run import Run, fold
+
+if TYPE_CHECKING:
+    from taly.engine.durable import DurableExecutor
 
 OnEvent = Callable[[Recorded], None]
 ROLLED_BACK = "rolled back from by "
@@ -35,10 +40,25 @@ def start(context: Context, plan: Plan) -> tuple[Engine, str]:
     return engine, engine.start(plan)
 
 
+def executor_of(context: Context, engine: Engine) -> "DurableExecutor":
+    """What carries this engine's runs: DBOS, imported only by commands that execute."""
+    from taly.engine.durable import DurableExecutor
+
+    return DurableExecutor(engine, context.config.store)
+
+
+def warm_up() -> None:
+    """Import DBOS in the background, while the vendors are asked for what the plan needs."""
+    threading.Thread(target=import_module, args=("dbos",), daemon=True).start()
+
+
 def follow(context: Context, engine: Engine, run_id: str, on_event: OnEvent) -> Run:
-    """Work through a run to its end; as `Engine.execute`, with a lost lease as an error."""
+    """Work through a run to its end; as `Engine.execute`, with a lost lease as an error.
+
+    A run that was not started by this engine is taken over first.
+    """
     try:
-        run = engine.execute(run_id, on_event)
+        run = executor_of(context, engine).execute(run_id, on_event)
     except LeaseLost as lost:
         raise EnvironmentLocked(
             f"another process has taken over {run_id}; this one stopped and recorded nothing more",

@@ -49,10 +49,13 @@ def print_plan(console: Console, plan: Plan, findings: tuple[Finding, ...]) -> N
 def headline(plan: Plan) -> Text:
     """`production: R4 → R3 · plan 3f9a1c0b`."""
     text = Text(plan.environment, style="name")
-    if plan.purpose == "rollback":
-        text.append(f": {plan.from_release} → {plan.to_release}")
-    else:
-        text.append(f": {plan.purpose} of {plan.to_release}")
+    match plan.purpose:
+        case "rollback":
+            text.append(f": {plan.from_release} → {plan.to_release}")
+        case "undo":
+            text.append(f": undo of {plan.to_release}")
+        case "unfreeze":
+            text.append(": auto-deploys as they were")
     text.append(f" · plan {plan.digest[:8]}", style="quiet")
     return text
 

@@ -56,6 +56,7 @@ def rollback(
     Takes a plan that `taly plan -o FILE` wrote, or makes one.
     """
     from taly.app.plans import plan_rollback, recheck_plan
+    from taly.app.runs import warm_up
 
     if plan_file and (target or only or skip or with_config or allow_removals):
         raise UsageError(
@@ -64,6 +65,7 @@ def rollback(
             hint=f"taly rollback {plan_file}",
         )
     context = opened(config_path, store)
+    warm_up()
     if plan_file:
         planned = recheck_plan(context, _read(plan_file, context))
     else:
@@ -115,9 +117,10 @@ def resume(run_id: str, config_path: str, store: str, as_json: bool) -> int:
 
     Works from any process that reaches the store; nothing is done twice.
     """
-    from taly.app.runs import engine_of
+    from taly.app.runs import engine_of, warm_up
 
     context = opened(config_path, store)
+    warm_up()
     engine = engine_of(context)
     engine.take_over(run_id)
     return _follow(context, engine, run_id, context.store.plan(run_id), as_json)

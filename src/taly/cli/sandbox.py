@@ -110,6 +110,29 @@ def down(directory: Path | None) -> int:
 
 
 @sandbox.command()
+@click.argument("commit")
+@click.option(
+    "--component", "components", multiple=True, metavar="NAME", help="Only there; else everywhere."
+)
+@click.option(
+    "--outcome",
+    type=click.Choice(["ok", "failed", "broken", "failed-late"]),
+    help="How it turns out; else as that commit did before, or well.",
+)
+@directory_option
+def push(
+    commit: str, components: tuple[str, ...], outcome: str | None, directory: Path | None
+) -> None:
+    """Let a deploy of a commit arrive from CI, as a colleague's push would."""
+    facts: dict[str, Any] = {"components": list(components)} if components else {}
+    if outcome:
+        facts["outcome"] = outcome
+    reached = _client(find_directory(directory)).push(commit, **facts)
+    err().print(f"{commit[:12]} arrives at {', '.join(reached)}.", markup=False)
+    err().print("\nnext: [command]taly status[/]")
+
+
+@sandbox.command()
 @directory_option
 @json_option
 def env(directory: Path | None, as_json: bool) -> None:

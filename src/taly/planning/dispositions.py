@@ -73,7 +73,7 @@ def part_of(component: Component, seen: Observation, planning: Planning) -> Part
         why = f"it is no part of {planning.release.name} and stays as it is"
         note = finding("not-in-release", component.name, why)
         return _part(component, seen, None, Disposition.SKIPPED, why, findings=(note,))
-    if target_id == seen.live.id:
+    if target_id == seen.live.id and not seen.live.candidates:
         return _already_there(component, seen, planning)
     return _toward(component, seen, target_id, planning)
 

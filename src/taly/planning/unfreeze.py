@@ -23,6 +23,8 @@ class _Held:
 
     step: Step
     """The step that changed it last, for the address."""
+    forecast: Forecast
+    """How long the change took that held it: giving it back is the same kind of change."""
     prior: Values = field(default_factory=dict)
 
 
@@ -86,9 +88,10 @@ def _may_have_written(record: StepRun) -> bool:
 
 
 def _note(held: dict[str, _Held], step: Step) -> None:
-    one = held.setdefault(step.component, _Held(step=step))
+    one = held.setdefault(step.component, _Held(step=step, forecast=step.forecast))
     for key in FREEZE_KEYS & step.wanted.keys():
-        one.prior.setdefault(key, step.before.get(key))
+        if key not in one.prior:
+            one.prior[key], one.forecast = step.before.get(key), step.forecast
         one.step = step
         if step.wanted[key] == one.prior[key]:
             del one.prior[key]
@@ -105,7 +108,7 @@ def _thaw(component: Component, seen: Observed, held: _Held) -> Step:
         address={**held.step.address, **seen.address},
         before={key: seen.state.get(key) for key in held.prior},
         wanted=dict(held.prior),
-        forecast=Forecast(seconds=5.0, basis="one call and a read"),
+        forecast=held.forecast,
     )
 
 
