@@ -6,7 +6,6 @@ from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from taly.cli.output import clock_span, fit
@@ -26,8 +25,9 @@ from taly.model.plan import Plan, Step
 from taly.model.ports import Clock
 from taly.model.run import Run, StepPhase, StepRun, fold
 
-BAR_WIDTH = 24
-MAX_ROWS = 24
+NAME_WIDTH = 28
+BAR_WIDTH = 20
+MAX_ROWS = 40
 
 PHASES = {
     StepPhase.WAITING: ("·", "quiet"),
@@ -131,6 +131,7 @@ class LiveView:
         self._folded = 0
         self._run = fold(run_id, plan, ())
         self._lock = threading.Lock()
+        self._console = console
         self._live = Live(
             console=console, get_renderable=self._draw, refresh_per_second=8, transient=False
         )
@@ -159,31 +160,25 @@ class LiveView:
             if self._folded != len(self._events):
                 self._run = fold(self._run_id, self._plan, self._events)
                 self._folded = len(self._events)
-        return draw_run(self._run, self._clock)
+        rows = max(5, self._console.height - 4)
+        return draw_run(self._run, self._clock, rows=rows)
 
 
-def draw_run(run: Run, clock: Clock) -> RenderableType:
-    """The steps of a run: sign, name, a bar of elapsed against forecast, what is going on."""
-    table = Table(box=None, padding=(0, 1, 0, 0), show_header=False)
-    table.add_column(width=1)
-    table.add_column(max_width=26, no_wrap=True)
-    table.add_column(width=BAR_WIDTH, no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    shown = _shown(run)
-    for step in shown:
-        _row(table, step, run.steps[step.id], clock)
+def draw_run(run: Run, clock: Clock, *, rows: int = MAX_ROWS) -> RenderableType:
+    """The steps of a run, a line each: sign, name, elapsed against forecast, what is going on."""
+    shown = _shown(run, rows)
+    lines = [_line(step, run.steps[step.id], clock) for step in shown]
     done = sum(step.phase is StepPhase.DONE for step in run.steps.values())
     foot = Text(f"{done} of {len(run.steps)} steps done", style="quiet")
     if len(shown) < len(run.steps):
         foot.append(f", {len(run.steps) - len(shown)} not drawn")
-    return Group(table, foot)
+    return Group(*lines, foot)
 
 
-def _shown(run: Run) -> list[Step]:
+def _shown(run: Run, rows: int) -> list[Step]:
     """All steps, or, where there are too many, those that matter now."""
     steps = list(run.plan.steps)
-    if len(steps) <= MAX_ROWS:
+    if len(steps) <= rows:
         return steps
     rank = {
         StepPhase.FAILED: 0,
@@ -192,12 +187,12 @@ def _shown(run: Run) -> list[Step]:
         StepPhase.WAITING: 2,
         StepPhase.DONE: 3,
     }
-    chosen = sorted(steps, key=lambda step: rank[run.steps[step.id].phase])[:MAX_ROWS]
+    chosen = sorted(steps, key=lambda step: rank[run.steps[step.id].phase])[:rows]
     keep = {step.id for step in chosen}
     return [step for step in steps if step.id in keep]
 
 
-def _row(table: Table, step: Step, state: StepRun, clock: Clock) -> None:
+def _line(step: Step, state: StepRun, clock: Clock) -> Text:
     sign, style = PHASES[state.phase]
     elapsed = 0.0
     if state.started_at is not None:
@@ -205,14 +200,14 @@ def _row(table: Table, step: Step, state: StepRun, clock: Clock) -> None:
     time = clock_span(elapsed) if state.started_at else ""
     says = state.reason or state.note
     if state.phase is StepPhase.DONE:
-        says = "" if state.how in ("acted", "verified") else HOW.get(state.how, "")
-    table.add_row(
-        Text(sign, style=style),
-        Text(step_name(step), style="" if state.started_at else "quiet"),
-        _bar(step, state, elapsed),
-        time,
-        Text(fit(says, 60), style="quiet" if state.phase is StepPhase.RUNNING else style),
-    )
+        says = "was already so" if state.how == "already" else ""
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(f"{sign} ", style=style)
+    line.append(f"{fit(step_name(step), NAME_WIDTH):<{NAME_WIDTH}} ")
+    line.append_text(_bar(step, state, elapsed))
+    line.append(f" {time:>7} ")
+    line.append(" ".join(says.split()), style="quiet" if not state.reason else style)
+    return line
 
 
 def _bar(step: Step, state: StepRun, elapsed: float) -> Text:
