@@ -63,7 +63,7 @@ def _observation(component: Component, result: Result[Observation]) -> Observati
                 component=component.name,
                 reason=f"{type(error).__name__}: {error}",
                 reference="observe-failed",
-                hint="taly status --verbose",
+                hint="taly status",
             )
 
 

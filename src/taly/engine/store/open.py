@@ -25,7 +25,7 @@ def open_store(url: str | Path) -> Store:
     raise UsageError(
         f"{scheme}:// is no store that taly knows",
         reference="store-unknown",
-        hint="taly --store sqlite:///PATH or --store postgresql://…",
+        hint="taly runs --store FILE, or --store postgresql://…",
     )
 
 

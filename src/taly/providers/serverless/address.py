@@ -35,7 +35,7 @@ def of_component(component: Component, default_region: str) -> Address:
         raise UsageError(
             f"component {component.name}: missing settings {', '.join(missing)}",
             reference="setting-missing",
-            hint="taly doctor",
+            hint="taly status",
         )
     service, stage = given["service"], given["stage"]
     prefix = given.get("prefix") or DEFAULT_PREFIX

@@ -60,7 +60,7 @@ class ChangeSets:
             raise VendorRefused(
                 f"{place} is no longer in bucket {address.bucket}",
                 reference="target-gone",
-                hint="taly history",
+                hint="taly releases",
             )
         stack = self.reads.stack(address.stack)
         self._create(token, address, place, template, stack)

@@ -52,7 +52,7 @@ def _gone(reads: AwsReads, step: Step) -> Iterator[tuple[str, str, str]]:
     key = f"{address.prefix}{directory}/{TEMPLATE_FILE}"
     template = reads.stored_template(address.bucket, key)
     if template is None:
-        yield "target-gone", f"{key} is no longer in bucket {address.bucket}", "taly history"
+        yield "target-gone", f"{key} is no longer in bucket {address.bucket}", "taly releases"
         return
     if templates.digest(template) != step.wanted.get("template"):
         yield "target-changed", f"{key} is not what it was when it was planned", "taly plan"
@@ -61,7 +61,7 @@ def _gone(reads: AwsReads, step: Step) -> Iterator[tuple[str, str, str]]:
     missing = [one.key for one, exists in zip(named, there, strict=True) if not exists]
     if missing:
         text = f"{', '.join(missing)}, which {directory} needs, is no longer in the bucket"
-        yield "target-gone", text, "taly history"
+        yield "target-gone", text, "taly releases"
 
 
 def _unallowed(step: Step) -> Iterator[tuple[str, str, str]]:

@@ -66,12 +66,12 @@ def match_directory(text: str, directories: Iterable[str]) -> str:
         return found[0]
     if not found:
         raise UsageError(
-            f"no deployment matches {text!r}", reference="deployment-unknown", hint="taly history"
+            f"no deployment matches {text!r}", reference="deployment-unknown", hint="taly releases"
         )
     raise UsageError(
         f"{text!r} matches {len(found)} deployments: {', '.join(found)}",
         reference="deployment-ambiguous",
-        hint="taly history",
+        hint="taly releases",
     )
 
 

@@ -105,7 +105,7 @@ def observed(seen: Seen, salt: bytes) -> Observed:
         raise VendorRefused(
             f"no function of stack {seen.address.stack} has its code under {seen.address.prefix}",
             reference="not-serverless",
-            hint="taly doctor",
+            hint="taly status",
         )
     periods = _periods(seen, name)
     history = [_deployment(seen, content, periods, salt) for content in seen.contents]

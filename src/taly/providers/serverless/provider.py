@@ -94,7 +94,7 @@ class ServerlessProvider:
                     severity=Severity.ERROR,
                     component=step.component,
                     text=error.message,
-                    hint="taly doctor",
+                    hint="taly status",
                 ),
             )
 
