@@ -6,11 +6,13 @@ python -m tests.engine_worker STORE VENDOR_LOG plain|durable RUN|new LEASE_S [fr
 import os
 import signal
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 from taly.clock import ScaledClock
 from taly.engine.durable import DurableExecutor, Executor
+from taly.engine.journal import monotonic_s
 from taly.engine.runner import Engine
 from taly.engine.store import open_store
 from taly.errors import LeaseLost
@@ -35,6 +37,14 @@ def vendor(log: Path) -> FakeVendor:
     return FakeVendor(clock=clock, log=SharedFile(log), lag_s=1.5, operation_s=1.2, settle_s=2)
 
 
+def freeze() -> None:
+    """Stop here, and nowhere else: this thread may run on for a moment after the signal is sent."""
+    asked = monotonic_s()
+    os.kill(os.getpid(), signal.SIGSTOP)
+    while monotonic_s() - asked < 0.3:
+        time.sleep(0.005)
+
+
 def main() -> int:
     """Execute; 75 when the lease was lost."""
     url, log, how, run_id, lease_s, *more = sys.argv[1:]
@@ -46,7 +56,7 @@ def main() -> int:
 
     def heard(recorded: Recorded) -> None:
         if more == ["freeze"] and isinstance(recorded.event, StepIntended):
-            os.kill(os.getpid(), signal.SIGSTOP)  # durable, and not yet sent
+            freeze()  # durable, and not yet sent
 
     if run_id == "new":
         run_id = engine.start(chain())

@@ -120,7 +120,7 @@ def test_its_state_is_json_and_shows_the_newest_deploy(stage: Stage) -> None:
     stage.run()
     text = json.dumps(stage.emulator.state())
     assert NAME in text
-    assert SECOND in text
+    assert SECOND[:7] in text
 
 
 def test_its_state_holds_no_secret(stage: Stage) -> None:
@@ -185,7 +185,7 @@ def test_it_takes_a_deploy_while_the_clock_runs(stage: Stage) -> None:
     began = time.monotonic()
     stage.deploy(SECOND)
     assert time.monotonic() - began < 5, "a deploy must not block whoever pushed"
-    until(lambda: SECOND in json.dumps(stage.emulator.state()))
+    until(lambda: SECOND[:7] in json.dumps(stage.emulator.state()))
 
 
 def test_a_change_of_unknown_kind_is_refused(stage: Stage) -> None:
