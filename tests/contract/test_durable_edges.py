@@ -1,0 +1,48 @@
+"""DBOS's sharp edges that a whole run does not show: what exactly it is asked."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from taly.engine.durable import DurableExecutor
+
+
+class Enough(Exception):
+    """Nothing that comes after is of interest here."""
+
+
+class Asked:
+    """Stands where DBOS stands, and notes what it is asked for."""
+
+    def __init__(self, status: str) -> None:
+        self._status = status
+        self.queues: list[str] = []
+        self.resumed: list[tuple[str, str]] = []
+
+    def get_workflow_status(self, run_id: str) -> Any:
+        return SimpleNamespace(status=self._status)
+
+    def register_queue(self, name: str, **_: Any) -> None:
+        self.queues.append(name)
+
+    def resume_workflow(self, run_id: str, *, queue_name: str) -> None:
+        self.resumed.append((run_id, queue_name))
+        raise Enough
+
+
+@pytest.mark.parametrize("status", ["PENDING", "ENQUEUED", "CANCELLED"])
+def test_edge_4_a_resumed_run_goes_to_a_queue_that_only_this_process_serves(
+    status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = SimpleNamespace(take_over=lambda run_id: None)
+    used = []
+    for _ in range(2):
+        dbos = Asked(status)
+        monkeypatch.setattr(DurableExecutor, "_launched", lambda _, dbos=dbos: dbos)
+        with pytest.raises(Enough):
+            DurableExecutor(engine, tmp_path / "taly.db").resume("run-1")
+        assert dbos.resumed == [("run-1", dbos.queues[0])]
+        used += dbos.queues
+    assert len(set(used)) == 2, "from a queue that both serve a bystander would take it"
