@@ -4,6 +4,7 @@ Everything in the picture is printed by a real run on the sandbox.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -35,8 +36,15 @@ def main() -> int:
                 console.print(Text.from_ansi(_taly(command, folder, environ)))
         finally:
             _taly(["sandbox", "down", "--dir", folder], folder, environ)
-    PICTURE.write_text(console.export_svg(title="taly"), encoding="utf-8")
+    PICTURE.write_text(_without_fonts(console.export_svg(title="taly")), encoding="utf-8")
     return 0
+
+
+def _without_fonts(svg: str) -> str:
+    """Rich names a font on a server of others'; a picture in a README must load nothing."""
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace(
+        "font-family: Fira Code, monospace", "font-family: ui-monospace, Menlo, Consolas, monospace"
+    )
 
 
 def _taly(arguments: list[str], folder: str, environ: dict[str, str]) -> str:
