@@ -193,6 +193,19 @@ def test_an_unfinished_run_is_continued_under_the_same_name(
     assert len(world.writes()) == 1
 
 
+def test_a_run_that_was_taken_over_before_it_is_executed_is_continued_too(
+    durable: DurableExecutor, world: FakeVendor
+) -> None:
+    """As `taly resume` does it; DBOS, told to start what it knows, would wait for ever."""
+    world.operation_s = 3
+    run_id = durable._engine.start(plan(step("a", deadline_s=0.1)))
+    assert durable.execute(run_id).outcome is None
+    world.clock.sleep(3)
+    durable._engine.take_over(run_id)
+    assert durable.execute(run_id).outcome == "succeeded"
+    assert len(world.writes()) == 1
+
+
 def test_edge_8_the_lock_is_ours_not_dbos(durable: DurableExecutor, store: Store) -> None:
     run_id = durable._engine.start(plan(step("a")))
     with pytest.raises(EnvironmentLocked, match=run_id):

@@ -91,15 +91,14 @@ class DurableExecutor:
 
     def execute(self, run_id: str, on_event: OnEvent = nobody) -> Run:
         """As Engine.execute: a run that was started or taken over here."""
-        dbos = self._launched()
         if not self._engine.holds(run_id):
-            return self.resume(run_id, on_event)
-        return self._carry(dbos, run_id, on_event, self._begin)
+            self._engine.take_over(run_id)
+        return self._carry(self._launched(), run_id, on_event)
 
     def resume(self, run_id: str, on_event: OnEvent = nobody) -> Run:
         """As Engine.resume. Our lease decides who may; DBOS is only told afterwards."""
         self._engine.take_over(run_id)
-        return self._carry(self._launched(), run_id, on_event, self._continue)
+        return self._carry(self._launched(), run_id, on_event)
 
     def close(self) -> None:
         """Shut DBOS down in good order; takes a second on SQLite, so a process that ends need not.
@@ -110,16 +109,10 @@ class DurableExecutor:
             self._dbos.destroy(destroy_registry=True)
             self._dbos = None
 
-    def _carry(
-        self,
-        dbos: "type[DBOS]",
-        run_id: str,
-        on_event: OnEvent,
-        how: "Callable[[type[DBOS], str], None]",
-    ) -> Run:
+    def _carry(self, dbos: "type[DBOS]", run_id: str, on_event: OnEvent) -> Run:
         job = _Job(work=lambda: self._engine.execute(run_id, on_event), ended=threading.Event())
         _jobs[run_id] = job
-        how(dbos, run_id)
+        self._hand_over(dbos, run_id)
         self._wait(job, run_id)
         if job.error is not None:
             raise job.error
@@ -150,10 +143,14 @@ class DurableExecutor:
         with SetWorkflowID(run_id):
             dbos.start_workflow(self._registered, run_id)
 
-    def _continue(self, dbos: "type[DBOS]", run_id: str) -> None:
-        """Take the dead process's workflow over, into a queue that only this process serves."""
+    def _hand_over(self, dbos: "type[DBOS]", run_id: str) -> None:
+        """Begin the workflow, or take a dead process's over into a queue that only we serve.
+
+        DBOS is asked which it is: told to start a workflow that it knows, it waits for the dead
+        process for ever.
+        """
         known = dbos.get_workflow_status(run_id)
-        if known is None:  # it died before DBOS heard of the run
+        if known is None:  # a new run, or its process died before DBOS heard of it
             self._begin(dbos, run_id)
         elif known.status in _COMPLETE:  # not by us; our store says that the run is not over
             threading.Thread(target=self._run_without, args=(run_id,), daemon=True).start()
