@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 from aws_shapes import Validated
 from botocore.config import Config
+from botocore.session import Session
 
 from taly.clock import ScaledClock
 from taly.model.environment import Component
@@ -34,7 +35,10 @@ SPEED = 2000.0
 STANDIN = str(Path(__file__).with_name("standin_app.py"))
 SEEDS = ((9, R1, "ok"), (6, R2, "ok"), (3, R3, "ok"), (1, BAD, "broken"))
 
-SESSION = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name=REGION)
+AWS = Session()
+SESSION = boto3.Session(
+    aws_access_key_id="a", aws_secret_access_key="b", region_name=REGION, botocore_session=AWS
+)
 
 
 def standin(build: Build, port: int) -> list[str]:
@@ -131,7 +135,7 @@ class Stage:
 
     def make_provider(self) -> AppRunnerProvider:
         made = AppRunnerProvider(self.environ, self.clock)
-        made._clients._session = SESSION  # AWS's files are read once for all tests
+        made._clients._session = AWS  # AWS's files are read once for all tests
         return made
 
     def client(self, service: str) -> Any:

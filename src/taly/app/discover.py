@@ -13,6 +13,7 @@ from taly.model.environment import Component, HealthCheck
 from taly.model.release import Observation, Observed, Snapshot, Unobserved
 from taly.planning.commits import with_full_commits
 from taly.planning.verifying import filled
+from taly.providers.http import certificates
 
 OBSERVE_TIMEOUT_S = 45.0
 """Real seconds that a whole observation may take."""
@@ -86,7 +87,7 @@ def ask_health(context: Context, snapshot: Snapshot) -> Mapping[str, Health]:
             checks.append((name, health))
     if not checks:
         return {}
-    with httpx2.Client(follow_redirects=False) as http:
+    with httpx2.Client(follow_redirects=False, verify=certificates()) as http:
         results = fan_out(lambda check: ask(check[1], http), checks, timeout_s=HEALTH_TIMEOUT_S)
     return {name: _health(name, result) for (name, _), result in zip(checks, results, strict=True)}
 

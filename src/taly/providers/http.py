@@ -1,8 +1,11 @@
 """HTTP for vendors that have no official Python client: time-outs, retried reads, clear errors."""
 
+import ssl
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -51,6 +54,23 @@ class Answer:
     """Parsed JSON; None where the body was empty or not JSON (204, an empty 201)."""
 
 
+_reading_certificates = threading.Lock()
+
+
+def certificates(trust_env: bool = True) -> ssl.SSLContext:
+    """The certificates that this machine trusts, read once for all clients.
+
+    httpx reads them anew for each client, which takes longer than most requests.
+    """
+    with _reading_certificates:
+        return _certificates(trust_env)
+
+
+@cache
+def _certificates(trust_env: bool) -> ssl.SSLContext:
+    return httpx2.create_ssl_context(trust_env=trust_env)
+
+
 class VendorHttp:
     """One vendor's API under one base URL. Safe to use from many threads."""
 
@@ -77,13 +97,15 @@ class VendorHttp:
         self._clock = clock
         self._pause = pause
         self._refusals = refusals or {}
+        # A proxy that the machine is set up for cannot reach this machine's own sandbox.
+        trust_env = httpx2.URL(base_url).host not in LOOPBACK
         self._client = httpx2.Client(
             base_url=base_url,
+            verify=certificates(trust_env),
             headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
             timeout=timeout_s,
             follow_redirects=False,
-            # A proxy that the machine is set up for cannot reach this machine's own sandbox.
-            trust_env=httpx2.URL(base_url).host not in LOOPBACK,
+            trust_env=trust_env,
             limits=httpx2.Limits(max_connections=64, max_keepalive_connections=32),
         )
 
