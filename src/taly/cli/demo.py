@@ -26,6 +26,7 @@ SPEED = 40.0
 """Virtual seconds in a real one: an App Runner update of five minutes takes 7.5 seconds."""
 PREPARES = "CloudFormation.CreateChangeSet"
 """Lists what an update would do; it changes nothing until it is executed."""
+BOOKINGS = 5
 SETTLED_S = 900.0
 """Virtual seconds within which any deploy that was pushed has gone live, or never will."""
 
@@ -127,9 +128,12 @@ def play(stage: Stage) -> None:
     _act_broken(stage, urls)
     before = _ids(stage)
     run_id = _act_rollback(stage, control, urls, good)
+    booked = [book(urls["backend"]) for _ in range(BOOKINGS)]
     _act_push(stage, control, urls, good, bad)
     _act_undo(stage, urls, run_id, before, bad)
     _act_again(stage, urls, good)
+    kept = sum(is_kept(stage.environ["DATABASE_URL"], booking) for booking in booked)
+    stage.claim("no booking was lost on the way", kept == BOOKINGS, f"{kept} of {BOOKINGS}")
 
 
 def _commits(stage: Stage) -> tuple[str, str]:
@@ -160,7 +164,7 @@ def _act_rollback(stage: Stage, control: ControlClient, urls: dict[str, str], go
     acted = sum(step["how"] == "acted" for step in steps)
     writes = [call for call in control.writes(writes_before) if call["target"] != PREPARES]
     stage.claim("one write for each change", len(writes) == acted, f"{len(writes)} for {acted}")
-    _claim_users(stage, urls, good)
+    _claim_users(stage, urls, good, "again")
     return str(run["id"])
 
 
@@ -174,7 +178,7 @@ def _claim_live(stage: Stage, release: str, code: int) -> None:
     )
 
 
-def _claim_users(stage: Stage, urls: dict[str, str], commit: str) -> None:
+def _claim_users(stage: Stage, urls: dict[str, str], commit: str, when: str) -> None:
     answers = {
         name: fetch(url if name != "backend" else f"{url}/health") for name, url in urls.items()
     }
@@ -182,7 +186,9 @@ def _claim_users(stage: Stage, urls: dict[str, str], commit: str) -> None:
     status, _ = fetch(f"{urls['backend']}/bookings")
     held = served == len(urls) and status == 200
     stage.claim(
-        f"users are served {commit[:7]}", held, f"{served} of {len(urls)} sites, bookings {status}"
+        f"users are served {commit[:7]} {when}",
+        held,
+        f"{served} of {len(urls)} sites, bookings {status}",
     )
 
 
@@ -193,7 +199,7 @@ def _act_push(
     control.push(bad, outcome="broken", message="retry the deploy")
     control.clock(advance_s=SETTLED_S)
     wait_for(lambda: not in_flight(stage), 60)
-    _claim_users(stage, urls, good)
+    _claim_users(stage, urls, good, "whatever is pushed")
 
 
 def _act_undo(
@@ -216,7 +222,7 @@ def _act_again(stage: Stage, urls: dict[str, str], good: str) -> None:
     stage.say("It was no false alarm: once more")
     code = stage.taly("rollback", "--to", "R3", "--yes")
     _claim_live(stage, "R3", code)
-    _claim_users(stage, urls, good)
+    _claim_users(stage, urls, good, "once more")
 
 
 def _ids(stage: Stage) -> dict[str, str]:
@@ -249,6 +255,25 @@ def fetch(url: str) -> tuple[int, str]:
             return error.code, error.read().decode("utf-8", "replace")
     except OSError:
         return 0, ""
+
+
+def book(backend: str) -> int:
+    """A customer's booking: its id; 0 when it was refused."""
+    request = urllib.request.Request(f"{backend}/bookings", data=b"{}", method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            return int(json.load(reply)["id"])
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def is_kept(database_url: str, booking: int) -> bool:
+    """Whether the database still has that booking."""
+    import psycopg
+
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("SELECT 1 FROM bookings WHERE id = %s", (booking,)).fetchone()
+    return found is not None
 
 
 def finish(stage: Stage, as_json: bool) -> int:
