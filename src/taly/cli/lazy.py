@@ -1,6 +1,7 @@
 """A click group whose commands are imported when they are called."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -8,9 +9,11 @@ import click
 
 
 class LazyGroup(click.Group):
-    """Commands by `module:attribute`."""
+    """Commands by `module:attribute`, each with the line that `--help` shows of it."""
 
-    def __init__(self, *args: Any, commands_from: Mapping[str, str], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, commands_from: Mapping[str, tuple[str, str]], **kwargs: Any
+    ) -> None:
         """Keep the table; nothing is imported yet."""
         super().__init__(*args, **kwargs)
         self._commands_from = commands_from
@@ -21,9 +24,25 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command; None if there is none of that name."""
-        where = self._commands_from.get(cmd_name)
-        if where is None:
+        found = self._commands_from.get(cmd_name)
+        if found is None:
             return None
-        module, _, attribute = where.partition(":")
+        module, _, attribute = found[0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, and a mistyped command is told what it may have meant."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in self._commands_from:
+            near = get_close_matches(name, self._commands_from, n=1)
+            meant = f" Did you mean `taly {near[0]}`?" if near else ""
+            raise click.UsageError(f"There is no command {name!r}.{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing one of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self._commands_from.items()])

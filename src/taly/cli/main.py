@@ -12,24 +12,30 @@ from taly.cli.output import err, print_error
 from taly.errors import ExitCode, TalyError
 
 COMMANDS = {
-    "status": "taly.cli.discover:status",
-    "releases": "taly.cli.discover:releases",
-    "plan": "taly.cli.plan:plan",
-    "rollback": "taly.cli.rollback:rollback",
-    "runs": "taly.cli.runs:runs",
-    "show": "taly.cli.runs:show",
-    "resume": "taly.cli.rollback:resume",
-    "cancel": "taly.cli.runs:cancel",
-    "undo": "taly.cli.rollback:undo",
-    "unfreeze": "taly.cli.rollback:unfreeze",
-    "record": "taly.cli.history:record",
-    "mark": "taly.cli.history:mark",
-    "init": "taly.cli.init:init",
-    "sandbox": "taly.cli.sandbox:sandbox",
-    "demo": "taly.cli.demo:demo",
-    "completion": "taly.cli.completion:completion",
+    "status": ("taly.cli.discover:status", "What is live, and does it answer?"),
+    "releases": (
+        "taly.cli.discover:releases",
+        "What was live before, and what can be gone back to?",
+    ),
+    "plan": ("taly.cli.plan:plan", "What would going back do? Touches nothing."),
+    "rollback": ("taly.cli.rollback:rollback", "Go back, and verify every component."),
+    "undo": ("taly.cli.rollback:undo", "Take a whole run back."),
+    "unfreeze": ("taly.cli.rollback:unfreeze", "Give auto-deploys back as they were."),
+    "runs": ("taly.cli.runs:runs", "List the runs."),
+    "show": ("taly.cli.runs:show", "Show one run, step by step."),
+    "resume": ("taly.cli.rollback:resume", "Go on with a run that was interrupted or killed."),
+    "cancel": ("taly.cli.runs:cancel", "Ask a run to stop."),
+    "record": ("taly.cli.history:record", "Pin what is live as a release (for CI)."),
+    "mark": ("taly.cli.history:mark", "Mark a release good or bad."),
+    "init": ("taly.cli.init:init", "Write a taly.toml from your checkout and vendors."),
+    "sandbox": ("taly.cli.sandbox:sandbox", "Run an emulated platform on this machine."),
+    "demo": ("taly.cli.demo:demo", "See it all on an emulated platform, in two minutes."),
+    "completion": ("taly.cli.completion:completion", "Print a shell's completion script."),
 }
-"""Command → where it lives; imported only when it is called, so that `taly status` starts fast."""
+"""Command → where it lives, and what `--help` says of it.
+
+Imported only when it is called, so that `taly status` starts fast.
+"""
 
 
 @click.group(
