@@ -99,7 +99,7 @@ def test_a_refused_read_is_not_tried_again(vendor, client) -> None:
     assert len(vendor.requests) == 1
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 503])
+@pytest.mark.parametrize("status", [408, 429, 500, 503, 507, 524])
 def test_a_write_is_sent_once_whatever_comes_back(vendor, client, status: int) -> None:
     vendor.answers = [json(status)]
     with pytest.raises(VendorUnavailable):

@@ -15,7 +15,8 @@ from taly.errors import VendorRefused, VendorUnavailable
 from taly.model.ports import Clock
 
 TIMEOUT_S = 20.0
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+PASSING = frozenset({408, 425, 429})
+"""Besides all of 5xx: proxies have their own (520 to 527), and none says what became of a write."""
 PAUSES = 3
 """How often one read waits for a rate limit to pass."""
 PAUSE_MAX_S = 90.0
@@ -187,7 +188,7 @@ class VendorHttp:
         self, call: str, status: int, body: Any, text: str
     ) -> VendorUnavailable | VendorRefused:
         said = _message(body) or " ".join(text.split())[:120] or "no reason given"
-        kind = VendorUnavailable if status in PASSING else VendorRefused
+        kind = VendorUnavailable if status in PASSING or status >= 500 else VendorRefused
         named = self._refusals.get(status)
         return kind(
             f"{self.vendor}: {call} answered {status}: {said}",
