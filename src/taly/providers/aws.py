@@ -1,5 +1,6 @@
 """AWS clients: credentials from the given environment, else AWS's own chain; errors as ours."""
 
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,19 @@ PASSING_CODES = frozenset(
         "TooManyRequestsException",
     }
 )
+
+_QUOTED = re.compile(
+    r"""(?sx) (\bvalue\ )'.*'(?=\ at\ ')       # Value '…' at 'environment' failed to satisfy …
+    | (\bvalue:\ ).*?(?=,\ (?:type|valid)\b)  # botocore's own words
+    | (?<!\$)\{.*\}                            # String measured: {"NAME":"…"}
+    """,
+    re.IGNORECASE,
+)
+
+
+def without_values(text: str) -> str:
+    """AWS's words without the request's values: validation errors repeat whole environments."""
+    return _QUOTED.sub(lambda found: f"{found[1] or found[2] or ''}[not shown]", text)
 
 
 class AwsClients:
@@ -65,13 +79,17 @@ class AwsClients:
         botocore's rather than boto3's: nothing of what boto3 adds is used, and importing that
         takes half as long again.
         """
+        from botocore.exceptions import PartialCredentialsError
         from botocore.session import Session  # a tenth of a second: only when AWS is asked
 
         env, session = self._environ, Session()
         session.register_component("data_loader", _models())
         key, secret = env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")
-        if key or secret:
+        if key and secret:
             session.set_credentials(key, secret, env.get("AWS_SESSION_TOKEN"))
+        elif key or secret:
+            missing = "aws_secret_access_key" if key else "aws_access_key_id"
+            raise PartialCredentialsError(provider="env", cred_var=missing)
         region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION")
         if region:
             session.set_config_variable("region", region)
@@ -106,7 +124,7 @@ def aws_errors(call: str) -> Iterator[None]:
         yield
     except ClientError as error:
         said = error.response.get("Error", {})
-        code, message = said.get("Code", "unknown"), said.get("Message", "")
+        code, message = said.get("Code", "unknown"), without_values(said.get("Message", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         kind = VendorUnavailable if code in PASSING_CODES or status >= 500 else VendorRefused
         raise kind(f"{call}: {code}: {message}", reference=f"aws-{_kebab(code)}") from error
@@ -118,7 +136,8 @@ def aws_errors(call: str) -> Iterator[None]:
             hint="aws configure",
         ) from error
     except ParamValidationError as error:  # botocore sent nothing
-        raise VendorRefused(f"{call}: {error}", reference="aws-request-invalid") from error
+        message = f"{call}: {without_values(str(error))}"
+        raise VendorRefused(message, reference="aws-request-invalid") from None
     except (BotoCoreError, ResponseParserError) as error:  # a proxy's HTML page, for one
         name = type(error).__name__
         raise VendorUnavailable(f"{call}: {name}: {error}", reference="aws-unreachable") from error

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from taly.errors import VendorRefused
 from taly.model.plan import Step
 from taly.model.ports import Clock
-from taly.providers.aws import AwsClients, aws_errors
+from taly.providers.aws import AwsClients, aws_errors, without_values
 from taly.providers.serverless import address as addresses
 from taly.providers.serverless import template as templates
 from taly.providers.serverless.aws_reads import AwsReads
@@ -152,7 +152,7 @@ class ChangeSets:
         if any(words in reason for words in NOTHING_TO_DO):
             return {"no_changes": "yes"}
         raise VendorRefused(
-            f"CloudFormation could not make the change set: {reason}",
+            f"CloudFormation could not make the change set: {without_values(reason)}",
             reference="change-set-failed",
             hint="taly status",
         )

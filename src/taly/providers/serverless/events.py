@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from taly.model.release import LivePeriod
+from taly.providers.aws import without_values
 from taly.providers.serverless.directories import Directory
 from taly.providers.serverless.template import FUNCTION
 
@@ -125,7 +126,7 @@ def _with_resource(
 ) -> StackOperation:
     if status.endswith("_FAILED"):
         reason = str(event.get("ResourceStatusReason") or status)
-        said = f"{event['LogicalResourceId']}: {reason}"
+        said = f"{event['LogicalResourceId']}: {without_values(reason)}"
         if "cancelled" not in reason:
             operation = replace(operation, reasons=(*operation.reasons, said))
     if event["ResourceType"] == FUNCTION:
