@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Console(width=80, highlight=False).print(report.table(figures, facts))
     said = report.body(figures, facts, quick=options.quick)
     options.output.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    if options.docs:
+        page = report.PAGE.read_text("utf-8")
+        report.PAGE.write_text(report.with_figures(page, said), "utf-8")
     return int(any(figure.status == "failed" for figure in figures))
 
 
@@ -42,16 +45,16 @@ def measurements(options: argparse.Namespace) -> dict[str, Measurement]:
     """Part → how it is measured: small sizes and single runs where it only has to work."""
     if options.quick:
         return {
-            "a": partial(ten.measure, speeds=(200.0,), n=1, scenario="taly-small"),
+            "a": partial(ten.measure, {200.0: 1}, scenario="taly-small"),
             "b": partial(thousand.measure, thousand.Size(components=30, speed=100.0), n=1),
             "c": partial(planner.measure, sizes=(25, 50, 100), deploys=50, n=1),
             "d": partial(startup.measure, n=1, scenario="taly-small"),
             "e": partial(clients.left_out, "not measured with --quick"),
         }
-    compared = partial(clients.measure, n=3)
+    compared = partial(clients.measure, {"sequence": 1, "parallel": 3, "taly": 3})
     left_out = partial(clients.left_out, "not measured with --no-clients")
     return {
-        "a": partial(ten.measure, speeds=(20.0, 5.0, *((1.0,) if options.real_time else ())), n=3),
+        "a": partial(ten.measure, {20.0: 3, 5.0: 1} | ({1.0: 1} if options.real_time else {})),
         "b": partial(thousand.measure, thousand.Size(components=1000, speed=4.0), n=1),
         "c": partial(planner.measure, sizes=(250, 500, 1000), deploys=1000, n=5),
         "d": partial(startup.measure, n=7),
@@ -77,7 +80,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes, one run each")
     parser.add_argument("--only", default="", metavar="PARTS", help="e.g. `ac`: only these")
     parser.add_argument("--no-clients", action="store_true", help="leave the comparison (e) out")
-    parser.add_argument("--real-time", action="store_true", help="(a) at clock ×1 too: 18 minutes")
+    parser.add_argument("--real-time", action="store_true", help="(a) at clock ×1 too: 6 min more")
+    parser.add_argument("--docs", action="store_true", help="put the figures into the docs too")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes")
     return parser.parse_args(arguments)
 

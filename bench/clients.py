@@ -1,7 +1,6 @@
 """(e) The same rollback by a shell script over the vendors' own command-line clients."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,25 +36,24 @@ def left_out(why: str) -> list[Figure]:
     return [could_not("e", TITLE, why, failed=False)]
 
 
-def measure(*, n: int) -> list[Figure]:
-    """Sequence, parallel and taly, in turns, each on a fresh platform."""
+def measure(runs: Mapping[str, int]) -> list[Figure]:
+    """Sequence, parallel and taly, so many times each, every time on a fresh platform."""
     clients = install()
     missing = {one.vendor: f"{one.package}: {one.why}" for one in clients.values() if one.why}
-    rows: dict[str, list[Row]] = {"sequence": [], "parallel": [], "taly": []}
-    for _ in range(n):
-        for how, found in rows.items():
+    rows: dict[str, list[Row]] = {how: [] for how in runs}
+    for turn in range(max(runs.values())):
+        for how in [how for how, n in runs.items() if turn < n]:
             with sandbox(SPEED) as box:
                 vendors = [one.vendor for one in clients.values() if one.command]
                 parts = [part for part in parts_of(box) if part.vendor in vendors]
                 if not parts:
                     return left_out(f"no client could be installed: {missing}")
-                found.append(
-                    _taly(box, parts) if how == "taly" else _script(box, how, parts, clients)
-                )
-    return compare(rows, n, missing)
+                row = _taly(box, parts) if how == "taly" else _script(box, how, parts, clients)
+                rows[how].append(row)
+    return compare(rows, missing)
 
 
-def compare(rows: Mapping[str, Sequence[Row]], n: int, missing: Mapping[str, str]) -> list[Figure]:
+def compare(rows: Mapping[str, Sequence[Row]], missing: Mapping[str, str]) -> list[Figure]:
     """The ratios of the medians, with what they come from."""
     typical: dict[str, dict[str, float]] = {
         how: {key: middle(one[key] for one in found) for key in found[0]}
@@ -73,7 +71,7 @@ def compare(rows: Mapping[str, Sequence[Row]], n: int, missing: Mapping[str, str
             unit="×",
             goal=goal,
             at_least=True,
-            n=n,
+            n=len(rows[how]),
             note=f"{theirs:.1f} {unit} against {ours:.1f} {unit}{lacking}",
             measured={"script": typical[how], "taly": taly, "runs": {how: list(rows[how])}},
         )
@@ -101,7 +99,7 @@ def parts_of(box: Box) -> list[Part]:
             vendor=vendors[name],
             live=one["deployment"],
             target=good[name],
-            url=one["url"] or box.running.urls.get(name, ""),
+            url=box.running.urls.get(name, ""),
         )
         for name, one in status.items()
         if vendors[name] != "postgres"
@@ -203,5 +201,4 @@ def _check(box: Box, parts: Sequence[Part]) -> None:
     live = json.loads(box.taly("status", "--json").out)["components"]
     wrong = [part.name for part in parts if live[part.name]["deployment"] != part.target]
     if wrong:
-        print(f"{wrong} not at the target", file=sys.stderr)
         raise AssertionError(f"the script left {', '.join(wrong)} where it was")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,6 +12,8 @@ from rich.text import Text
 from bench.figures import Figure
 
 FORMAT_VERSION = "1.0"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "benchmarks.md"
+BEGIN, END = "<!-- figures: written by `python -m bench --docs` -->\n", "<!-- end of figures -->\n"
 STYLES = {"met": "green", "missed": "bold red", "skipped": "dim", "failed": "bold red"}
 
 
@@ -66,3 +69,24 @@ def body(figures: Sequence[Figure], machine: Mapping[str, Any], *, quick: bool) 
             for figure in figures
         ],
     }
+
+
+def with_figures(page: str, said: Mapping[str, Any]) -> str:
+    """The documentation page with this result's figures in place of those that it has."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + markdown(said) + END + after
+
+
+def markdown(said: Mapping[str, Any]) -> str:
+    """A saved result as a table in Markdown, and the machine that it comes from."""
+    lines = ["| | what | measured | goal | | n | from |", "|---|---|---:|---:|---|---:|---|"]
+    for row in said["figures"]:
+        sign = "≥" if row["at_least"] else "≤"
+        goal = "" if row["goal"] is None else f"{sign} {row['goal']:g}"
+        status = "" if row["status"] == "no goal" else f"**{row['status']}**"
+        value = shown(row["value"], row["unit"])
+        cells = (row["part"], row["title"], value, goal, status, str(row["n"]), row["note"])
+        lines.append(f"| {' | '.join(cells)} |")
+    facts = "; ".join(f"{name.replace('_', ' ')} {it}" for name, it in said["machine"].items())
+    return "\n".join([*lines, "", f"Machine: {facts}.", ""])

@@ -1,6 +1,6 @@
 """(a) A rollback of ten components over real HTTP, against what its emulated vendors took."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from bench.figures import Figure, middle, ratio
@@ -9,9 +9,12 @@ from bench.platform import Box, last_run, sandbox, vendor_seconds, vendors_criti
 GOAL = 1.05
 
 
-def measure(*, speeds: Sequence[float], n: int, scenario: str = "taly") -> list[Figure]:
-    """One figure a speed. At a slower clock taly's own real seconds weigh less: as in real life."""
-    return [_at(speed, n, scenario) for speed in speeds]
+def measure(runs: Mapping[float, int], scenario: str = "taly") -> list[Figure]:
+    """One figure a clock's speed, from so many runs.
+
+    At a slower clock taly's own real seconds weigh less; real life has the slowest of all.
+    """
+    return [_at(speed, n, scenario) for speed, n in runs.items()]
 
 
 def _at(speed: float, n: int, scenario: str) -> Figure:

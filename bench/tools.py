@@ -60,8 +60,7 @@ def _installed(vendor: str, package: str, binary: Path, steps: list[list[str]]) 
                 argv, check=True, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S
             )
     except subprocess.CalledProcessError as error:
-        why = (error.stderr or error.stdout).strip().splitlines()[-1:] or [str(error)]
-        why = why[0]
+        why = [str(error), *(error.stderr or error.stdout).strip().splitlines()][-1]
     except (OSError, subprocess.TimeoutExpired) as error:
         why = str(error)
     if why or not binary.exists():

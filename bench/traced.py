@@ -10,9 +10,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,17 @@ def _age_s() -> float:
 
 def wrap(trace: Trace) -> None:
     """Have the senders and the providers' `observe` noted, once their modules are imported."""
-    for module, owner, method in SENDERS:
-        _when_imported(module, lambda found, o=owner, m=method: _wrap_sender(found, o, m, trace))
+    for module in dict.fromkeys(module for module, _, _ in SENDERS):
+        methods = [(owner, method) for name, owner, method in SENDERS if name == module]
+        _when_imported(module, partial(_wrap_senders, methods=methods, trace=trace))
     for module, owner in OBSERVERS:
-        _when_imported(module, lambda found, o=owner: _wrap_observer(found, o))
+        _when_imported(module, partial(_wrap_observer, owner=owner))
     _keep_context()
+
+
+def _wrap_senders(module: Any, methods: Sequence[tuple[str, str]], trace: Trace) -> None:
+    for owner, method in methods:
+        _wrap_sender(module, owner, method, trace)
 
 
 def _wrap_sender(module: Any, owner: str, method: str, trace: Trace) -> None:
