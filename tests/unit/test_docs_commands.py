@@ -24,7 +24,7 @@ def problem(line: str, *, whole: bool) -> str:
     """
     command: click.Command = cli
     context = click.Context(cli, info_name="taly")
-    words = shlex.split(line, comments=True)[1:]
+    words = shlex.split(re.split(r" [>|] ", line)[0], comments=True)[1:]
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name = words.pop(0)
         child = command.get_command(context, name)
