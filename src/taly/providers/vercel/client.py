@@ -1,6 +1,6 @@
 """Vercel's HTTP API (https://vercel.com/docs/rest-api), as far as a rollback needs it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -95,19 +95,12 @@ class VercelApi:
 
     def deployments(self, project_id: str, scope: Scope) -> list[Build]:
         """GET /v7/deployments: every page of the production deployments, newest first."""
-        params = {**scope, "projectId": project_id, "target": "production", "limit": str(PAGE)}
+        params = {**scope, "projectId": project_id, "target": "production"}
         found: dict[str, Build] = {}
-        until: object = None
-        while True:
-            page = {**params, "until": str(until)} if until else params
-            body = _mapping(self._http.read("/v7/deployments", page).body, "the deployments")
-            for row in body.get("deployments", ()):
-                build = _parsed(Build, row, "a deployment")
-                found.setdefault(build.id, build)
-            following = (body.get("pagination") or {}).get("next")
-            if not following or following == until:
-                return list(found.values())
-            until = following
+        for row in self._rows("/v7/deployments", params, "deployments"):
+            build = _parsed(Build, row, "a deployment")
+            found.setdefault(build.id, build)
+        return list(found.values())
 
     def deployment(self, id_: str, scope: Scope) -> Build:
         """GET /v13/deployments/{id}; VendorRefused `target-gone` when retention removed it."""
@@ -115,10 +108,9 @@ class VercelApi:
         return _parsed(Build, body, "the deployment")
 
     def domains(self, project_id: str, scope: Scope) -> frozenset[str]:
-        """GET /v9/projects/{id}/domains: the names that rollbacks move (up to 100)."""
-        path = f"/v9/projects/{project_id}/domains"
-        body = _mapping(self._http.read(path, {**scope, "limit": str(PAGE)}).body, "the domains")
-        return frozenset(str(row.get("name")) for row in body.get("domains", ()))
+        """GET /v9/projects/{id}/domains: every page of the names that rollbacks move."""
+        rows = self._rows(f"/v9/projects/{project_id}/domains", scope, "domains")
+        return frozenset(str(row.get("name")) for row in rows)
 
     def rolling_release(self, project: Project, scope: Scope) -> Rolling | None:
         """GET /v1/projects/{id}/rolling-release, where the project has any."""
@@ -139,6 +131,18 @@ class VercelApi:
         body = self._http.read(path, {**scope, "failedOnly": "true", "limit": str(PAGE)}).body
         rows = body.get("aliases", ()) if isinstance(body, dict) else ()
         return tuple(_alias_name(row) for row in rows)
+
+    def _rows(self, path: str, params: Mapping[str, str], key: str) -> Iterator[Any]:
+        """The rows under `key` of every page; the next one begins at `until`."""
+        until: object = None
+        while True:
+            page = {**params, "limit": str(PAGE)} | ({"until": str(until)} if until else {})
+            body = _mapping(self._http.read(path, page).body, f"the {key}")
+            yield from body.get(key, ())
+            following = (body.get("pagination") or {}).get("next")
+            if not following or following == until:
+                return
+            until = following
 
     # Writes: each sends one request, once --------------------------------------------------
 

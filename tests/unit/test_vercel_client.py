@@ -1,0 +1,50 @@
+"""Vercel's answers as they may come: in pages, with nulls, with words that nobody documented."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from werkzeug.wrappers import Request, Response
+
+from taly.clock import SystemClock
+from taly.providers.vercel.client import VercelApi
+from taly.sandbox.http import Listener
+
+
+class Vendor:
+    """Answers GETs by path; a list is served as pages of two."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, Any] = {}
+
+    def __call__(self, environ, start_response):  # type: ignore[no-untyped-def]  # WSGI's own
+        request = Request(environ)
+        found = self.said[request.path]
+        if isinstance(found, list):
+            found = self._page(found, int(request.args.get("until", len(found))))
+        return Response(json.dumps(found), mimetype="application/json")(environ, start_response)
+
+    def _page(self, rows: list[Any], until: int) -> dict[str, Any]:
+        page = rows[max(0, until - 2) : until]
+        following = until - 2 if until > 2 else None
+        return {"domains": page, "pagination": {"count": len(page), "next": following}}
+
+
+@pytest.fixture
+def vendor() -> Vendor:
+    return Vendor()
+
+
+@pytest.fixture
+def api(vendor: Vendor) -> Iterator[VercelApi]:
+    listener = Listener(vendor).start()
+    yield VercelApi({"VERCEL_TOKEN": "t", "VERCEL_API_URL": listener.url}, SystemClock())
+    listener.stop()
+
+
+def test_every_page_of_the_domains_is_read(vendor: Vendor, api: VercelApi) -> None:
+    """Otherwise a name of a later page counts as pinned by hand, and nobody checks it."""
+    names = [f"{number}.example.com" for number in range(5)]
+    vendor.said["/v9/projects/prj/domains"] = [{"name": name} for name in names]
+    assert api.domains("prj", {}) == frozenset(names)
