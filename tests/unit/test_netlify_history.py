@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from taly.model.release import Barred, Confidence, Deployment, Restorable
 from taly.providers.netlify.history import (
@@ -149,3 +151,12 @@ def test_netlify_in_flight_is_a_young_build_in_any_unfinished_state() -> None:
     assert not is_in_flight(deploy("a", 0.1, None, state="ready"), NOW)
     assert not is_in_flight(deploy("a", 0.1, None, state="reticulating"), NOW)
     assert not is_in_flight(deploy("a", 400, None, state="uploading"), NOW)
+
+
+def test_netlify_nulls_are_let_pass_and_times_without_a_zone_are_not() -> None:
+    made = "2026-03-01T12:00:00"
+    odd = {"id": "d", "site_id": None, "state": None, "created_at": f"{made}Z"}
+    site = SitePayload.model_validate({"id": "s", "name": None, "published_deploy": odd})
+    assert (site.live, site.locked) == ("d", False)
+    with pytest.raises(ValidationError):
+        DeployPayload.model_validate(odd | {"created_at": made})

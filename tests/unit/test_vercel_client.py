@@ -48,3 +48,22 @@ def test_every_page_of_the_domains_is_read(vendor: Vendor, api: VercelApi) -> No
     names = [f"{number}.example.com" for number in range(5)]
     vendor.said["/v9/projects/prj/domains"] = [{"name": name} for name in names]
     assert api.domains("prj", {}) == frozenset(names)
+
+
+def test_nulls_and_odd_values_are_let_pass(vendor: Vendor, api: VercelApi) -> None:
+    build = {"id": "dpl_1", "url": None, "meta": {"githubCommitSha": "abc1234", "pr": 7, "x": None}}
+    vendor.said["/v9/projects/web"] = {
+        "id": "prj",
+        "name": "web",
+        "alias": None,
+        "targets": {"production": build | {"readySubstate": None, "softDeletedByRetention": None}},
+        "autoAssignCustomDomains": None,
+        "paused": None,
+        "permissions": None,
+    }
+    project = api.project("web", {})
+    assert project.production is not None
+    assert project.production.commit == "abc1234"
+    assert project.auto_assign is True
+    vendor.said["/v9/projects/none"] = {"id": "prj", "name": "none", "targets": None}
+    assert api.project("none", {}).production is None

@@ -1,8 +1,8 @@
 """Netlify's answers, as far as taly reads them; fields and values it does not know are let pass."""
 
-from datetime import datetime
+from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field, model_validator
 
 IN_PROGRESS = frozenset(
     {
@@ -25,7 +25,19 @@ RESTORABLE = frozenset({"ready", "old"})
 FAILED = frozenset({"error", "rejected"})
 
 
-class DeployPayload(BaseModel):
+class Payload(BaseModel):
+    """A part of an answer."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, said: Any) -> Any:
+        """A null says no more than a missing field does."""
+        if not isinstance(said, dict):
+            return said
+        return {name: value for name, value in said.items() if value is not None}
+
+
+class DeployPayload(Payload):
     """`deploy` of netlify/open-api. Its `state` is an open set: never an enum."""
 
     id: str
@@ -35,8 +47,8 @@ class DeployPayload(BaseModel):
     branch: str | None = None
     commit_ref: str | None = None
     title: str | None = None
-    created_at: datetime
-    published_at: datetime | None = None
+    created_at: AwareDatetime
+    published_at: AwareDatetime | None = None
     locked: bool | None = None
     error_message: str | None = None
 
@@ -46,13 +58,13 @@ class DeployPayload(BaseModel):
         return (self.commit_ref or self.id)[:7]
 
 
-class BuildSettings(BaseModel):
+class BuildSettings(Payload):
     """`repoInfo` of netlify/open-api: the part that decides whether a push builds."""
 
     stop_builds: bool | None = None
 
 
-class SitePayload(BaseModel):
+class SitePayload(Payload):
     """`site` of netlify/open-api."""
 
     id: str
@@ -80,8 +92,8 @@ class SitePayload(BaseModel):
         return bool(self.build_settings and self.build_settings.stop_builds)
 
 
-class VariablePayload(BaseModel):
+class VariablePayload(Payload):
     """`envVar` of netlify/open-api, without its values: they are not read."""
 
     key: str
-    updated_at: datetime | None = Field(default=None)
+    updated_at: AwareDatetime | None = Field(default=None)

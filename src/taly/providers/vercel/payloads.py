@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 PRODUCTION = "PRODUCTION"
 RUNNING_JOB = ("pending", "in-progress")
@@ -30,6 +30,14 @@ class Payload(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, said: Any) -> Any:
+        """A null says no more than a missing field does."""
+        if not isinstance(said, dict):
+            return said
+        return {name: value for name, value in said.items() if value is not None}
+
 
 class Build(Payload):
     """A deployment: from a list (`uid`), by itself, or within a project (`id`)."""
@@ -40,7 +48,7 @@ class Build(Payload):
     substate: str | None = Field(None, alias="readySubstate")
     target: str | None = None
     plan: str = ""
-    meta: dict[str, str] = Field(default_factory=dict)
+    meta: dict[str, Any] = Field(default_factory=dict)
     created: Instant = Field(None, validation_alias=AliasChoices("created", "createdAt"))
     ready: Instant = Field(None, validation_alias=AliasChoices("ready", "readyAt"))
     assigned: Instant = Field(
@@ -53,7 +61,7 @@ class Build(Payload):
     @property
     def commit(self) -> str:
         """The git commit, whichever host it came from; empty when the vendor does not say."""
-        return next((self.meta[key] for key in SHA_KEYS if self.meta.get(key)), "")
+        return next((str(self.meta[key]) for key in SHA_KEYS if self.meta.get(key)), "")
 
     @property
     def label(self) -> str:
