@@ -93,3 +93,30 @@ def test_what_looks_secret_is_left_out(body: str) -> None:
     said = ask(HealthCheck(url=URL), client(lambda _: httpx2.Response(500, text=body)))
     assert "hunter2" not in said
     assert "redacted" in said
+
+
+def test_an_answer_drop_by_drop_does_not_hold_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream of server-sent events never ends, and never times out either."""
+    seconds = iter(range(1_000_000))
+    monkeypatch.setattr("taly.engine.verify.time.monotonic", lambda: float(next(seconds)))
+    drops = iter([b"data: 7d31f0c\n\n"] * 1_000)
+
+    def drip(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, content=drops)
+
+    assert ask(HealthCheck(url=URL, contains="7d31f0c"), client(drip)) == ""
+    assert len(list(drops)) > 900
+
+
+def test_every_answer_is_asked_for_without_the_cookies_of_the_one_before() -> None:
+    """A sticky session would ask one instance n times and never see the others."""
+    seen: list[str | None] = []
+
+    def sticky(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request.headers.get("cookie"))
+        return httpx2.Response(200, headers={"set-cookie": "instance=1; Path=/"})
+
+    to = client(sticky)
+    for _ in range(3):
+        ask(HealthCheck(url=URL), to)
+    assert seen == [None] * 3

@@ -6,6 +6,7 @@ alias may not move, a function may serve the old code): both must say so.
 
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -165,6 +166,7 @@ def _application(
 
 def ask(health: HealthCheck, http: httpx2.Client) -> str:
     """One request to the application: empty when all is as expected, else what was seen instead."""
+    http.cookies.clear()  # a sticky session would ask the same instance again and again
     try:
         with http.stream("GET", health.url, timeout=REQUEST_TIMEOUT_S) as reply:
             body = _body(reply)
@@ -198,12 +200,12 @@ def shortest(wanted: str) -> str:
 
 
 def _body(reply: httpx2.Response) -> str:
-    """The beginning of the body: an application gone wrong may send without end."""
-    parts, size = [], 0
+    """The beginning of the body: an application may send without end, or drop by drop."""
+    parts, size, until = [], 0, time.monotonic() + REQUEST_TIMEOUT_S
     for part in reply.iter_bytes():
         parts.append(part)
         size += len(part)
-        if size >= MAX_BODY_BYTES:
+        if size >= MAX_BODY_BYTES or time.monotonic() > until:
             break
     return b"".join(parts)[:MAX_BODY_BYTES].decode("utf-8", "replace")
 
