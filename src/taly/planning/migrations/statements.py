@@ -57,10 +57,11 @@ def apply(schema: Schema, sql: str) -> None:
     except PgQueryError as error:
         raise ValueError(str(error)) from error
     for raw in parsed.stmts:
-        _apply_one(schema, raw.stmt)
+        apply_one(schema, raw.stmt)
 
 
-def _apply_one(schema: Schema, statement: Node) -> None:
+def apply_one(schema: Schema, statement: Node) -> None:
+    """Run one statement, as `parse` gives it, over the known schema."""
     kind = kind_of(statement)
     handler = HANDLERS.get(kind)
     if handler is not None:
@@ -134,7 +135,7 @@ def _nested(schema: Schema, node: Node) -> None:
     for wrapped in node.with_clause.ctes if node.HasField("with_clause") else ():
         query = wrapped.common_table_expr.ctequery
         if kind_of(query) != "select_stmt":
-            _apply_one(schema, query)
+            apply_one(schema, query)
 
 
 def _calls(node: Node) -> Iterator[str]:
