@@ -1,0 +1,213 @@
+"""`manifest.json` and `after.json`: what a checkpoint holds, sealed by a checksum of itself."""
+
+import hashlib
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from taly.errors import Refused
+
+FORMAT_VERSION = "1.0"
+"""A minor adds, a major changes: a reader refuses another major."""
+MANIFEST = "manifest.json"
+AFTER = "after.json"
+
+Backup = Literal["dump", "template", "none"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Instant(_Strict):
+    """One moment of a database, as later comparisons need it."""
+
+    at: datetime
+    """By the server's clock."""
+    snapshot: str
+    """`pg_current_snapshot()`: what was visible."""
+    xmin: int
+    """Rows written since have an `xmin` of at least this, modulo 2³²."""
+    lsn: str
+    """Write-ahead log position; empty where the server does not tell."""
+    exported: str = ""
+    """The name under which `pg_dump` saw the same moment."""
+
+
+class Database(_Strict):
+    """Which database it was: a comparison by `xmin` holds for no other."""
+
+    place: str
+    name: str
+    oid: int
+    system_identifier: str
+    """Empty where the server does not tell."""
+    server_version: str
+    bytes: int
+
+
+class LedgerRow(_Strict):
+    """One row of `_prisma_migrations`."""
+
+    name: str
+    checksum: str
+    started_at: datetime
+    finished_at: datetime | None
+    rolled_back_at: datetime | None
+
+
+class MigrationText(_Strict):
+    """A migration of the checkout."""
+
+    name: str
+    checksum: str
+    """sha256 of migration.sql."""
+    pending: bool
+    team_down: bool = False
+    """Whether the team has written a `down.sql` for it."""
+
+
+class TableContent(_Strict):
+    """A table's rows, as a multiset."""
+
+    table_schema: str
+    name: str
+    rows: int
+    checksum: str
+
+
+class Kept(_Strict):
+    """A file with what the migrations are about to destroy of one table."""
+
+    file: str
+    table_schema: str
+    table: str
+    columns: tuple[str, ...]
+    """In the file's order."""
+    key: tuple[str, ...]
+    """Those that find the row again; empty = the rows are whole."""
+    rows: int
+    bytes: int
+    """Of the text before compression."""
+    why: tuple[str, ...]
+
+
+class BackupFacts(_Strict):
+    """The whole database, kept."""
+
+    kind: Backup
+    asked: Backup
+    why: str = ""
+    """Why it is of another kind than was asked for."""
+    program: str = ""
+    """What made it."""
+    template: str = ""
+    """The name of the copy on the same server."""
+
+
+class FileFacts(_Strict):
+    """A file of the checkpoint."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Manifest(_Strict):
+    """Everything about a checkpoint but its contents."""
+
+    format_version: str = FORMAT_VERSION
+    taly: str
+    name: str
+    environment: str
+    component: str
+    commit: str
+    label: str
+    by: str
+    made_at: datetime
+    database: Database
+    instant: Instant
+    schema_name: str
+    ledger_found: bool
+    ledger: tuple[LedgerRow, ...]
+    migrations: tuple[MigrationText, ...]
+    backup: BackupFacts
+    tables: tuple[TableContent, ...]
+    """Of the whole database at that instant; empty without a backup."""
+    large_objects: int
+    destroyed: tuple[Kept, ...]
+    unseen: tuple[str, ...]
+    """What the migrations' texts do not tell: only the backup covers it."""
+    notes: tuple[str, ...]
+    files: tuple[FileFacts, ...]
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The migrations that were to be applied next."""
+        return tuple(one.name for one in self.migrations if one.pending)
+
+    @property
+    def bytes(self) -> int:
+        """Of all files together."""
+        return sum(file.bytes for file in self.files)
+
+
+class After(_Strict):
+    """The end of the migration window: what was written until then was the migrations' work."""
+
+    format_version: str = FORMAT_VERSION
+    by: str
+    made_at: datetime
+    instant: Instant
+    ledger: tuple[LedgerRow, ...]
+    applied: tuple[str, ...]
+    """Those of the pending migrations that are applied now."""
+    notes: tuple[str, ...] = Field(default=())
+
+
+M = TypeVar("M", Manifest, After)
+
+
+def sealed(document: Manifest | After) -> bytes:
+    """A document as JSON with a checksum of the rest of it as `seal`."""
+    body = document.model_dump(mode="json")
+    text = json.dumps({**body, "seal": _seal(body)}, indent=2, ensure_ascii=False)
+    return text.encode() + b"\n"
+
+
+def unsealed(kind: type[M], path: Path) -> M:
+    """Read a document; Refused when it is not whole, was changed, or is of a later format."""
+    try:
+        body: dict[str, Any] = json.loads(path.read_bytes())
+        seal = body.pop("seal")
+        version = str(body["format_version"])
+        if version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
+            raise broken(path, f"it has format {version}, and this taly reads {FORMAT_VERSION}")
+        if seal != _seal(body):
+            raise broken(path, "it was changed: its checksum does not fit")
+        return kind.model_validate_json(json.dumps(body))
+    except OSError as error:
+        raise broken(path, error.strerror or type(error).__name__) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise broken(path, f"{where}: {first['msg']}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise broken(path, "it is no such document, or not all of it") from error
+
+
+def broken(path: Path, why: str) -> Refused:
+    """The refusal of a checkpoint that cannot be believed, with the file's name."""
+    return Refused(
+        f"{path.parent.name}/{path.name}: {why}",
+        reference="checkpoint-broken",
+        hint="taly checkpoint list",
+    )
+
+
+def _seal(body: dict[str, Any]) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
