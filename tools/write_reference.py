@@ -25,7 +25,7 @@ def commands_page() -> str:
         "`format_version`. There is no prompt where there is no terminal. Exit codes: "
         "[errors](errors.md).\n",
     ]
-    root = click.Context(cli, info_name="taly")
+    root = click.Context(cli, info_name="taly", **cli.context_settings)
     for name in cli.list_commands(root):
         command = cli.get_command(root, name)
         assert command is not None

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.markup import escape
 
 from taly.cli.options import environment_options, json_option, opened
 from taly.cli.output import ago, err, fit, local, out, print_json
@@ -144,7 +145,7 @@ def _status_table(history: "History", health: "Mapping[str, Health]") -> "Table"
 def _status_row(
     observation: Observation, health: "Health | None", now: datetime
 ) -> tuple[str, str, str, str, str, str]:
-    name = fit(observation.component, 22)
+    name = escape(fit(observation.component, 22))
     if isinstance(observation, Unobserved):
         return "[bad]?[/]", name, "[bad]unknown[/]", "", "", ""
     live = observation.live
@@ -161,13 +162,14 @@ def _status_row(
 def _label(observation: Observed) -> str:
     live = observation.live
     mark = " [warn]?[/]" if live.candidates else ""
-    return fit(live.label, 20) + mark
+    return escape(fit(live.label, 20)) + mark
 
 
 def _answer(health: "Health | None") -> str:
     if health is None:
         return "[quiet]–[/]"
-    return f"[good]{health.says}[/]" if health.healthy else f"[bad]{fit(health.says, 14)}[/]"
+    said = escape(fit(health.says, 14))
+    return f"[good]{said}[/]" if health.healthy else f"[bad]{said}[/]"
 
 
 def _remarks(observation: Observation) -> list[str]:
@@ -288,16 +290,16 @@ def _release_row(history: "History", release: Release) -> tuple[str, ...]:
         able = f"[bad]{total - len(missing)} of {total}[/]"
     start = local(release.live[-1].start) if release.live else ""
     end = local(release.live[-1].end) if release.live and release.live[-1].end else "now"
-    return sign, release.name, start, end, release.commit[:8], able
+    return sign, release.name, start, end, escape(release.commit[:8]), able
 
 
 def _remark(release: Release) -> str:
-    """What there is to say of a release beside its figures."""
-    said = [release.label] if release.label else []
-    said += [f"its {component} was kept as it is" for component in release.kept]
+    """What there is to say of a release beside its figures, as markup."""
+    said = [escape(release.label)] if release.label else []
+    said += [f"its {escape(component)} was kept as it is" for component in release.kept]
     if release.mark is not Mark.NONE:
         style = "bad" if release.mark is Mark.BAD else "good"
-        said.append(f"[{style}]marked {release.mark.value}[/]: {release.mark_why}")
+        said.append(f"[{style}]marked {release.mark.value}[/]: {escape(release.mark_why)}")
     if release.ambiguous:
-        said.append(f"[warn]ambiguous[/]: {', '.join(release.ambiguous)}")
+        said.append(f"[warn]ambiguous[/]: {escape(', '.join(release.ambiguous))}")
     return "; ".join(said)

@@ -100,4 +100,5 @@ def _next(planned: "Planned", output: str | None) -> None:
     command = (
         f"taly rollback {output}" if output else f"taly rollback --to {planned.plan.to_release}"
     )
-    console.print(f"next: [command]{command}[/]")
+    console.print("next: ", end="")
+    console.print(command, style="command", markup=False, soft_wrap=True)

@@ -1,13 +1,20 @@
 """`taly runs`, `taly show` and `taly cancel`: runs, read from their events."""
 
 import click
+from rich.markup import escape
 
 from taly.cli.options import environment_options, json_option, opened
 from taly.cli.output import ago, err, out, print_json
 
 
 @click.command()
-@click.option("--limit", default=20, show_default=True, help="How many, newest first.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="How many, newest first.",
+)
 @environment_options
 @json_option
 def runs(limit: int, config_path: str, store: str, as_json: bool) -> None:
@@ -40,7 +47,7 @@ def runs(limit: int, config_path: str, store: str, as_json: bool) -> None:
         outcome = one.outcome or ("under way" if one.is_alive else "unfinished")
         style = {"succeeded": "good", "under way": "command", "unfinished": "warn"}
         shown = f"[{style.get(outcome, 'bad')}]{outcome}[/]"
-        table.add_row(one.id, one.purpose, ago(one.created_at, now), shown, one.by)
+        table.add_row(one.id, one.purpose, ago(one.created_at, now), shown, escape(one.by))
     out().print(table if summaries else "There are no runs yet.")
     if summaries:
         err().print(f"\nnext: [command]taly show {summaries[0].id}[/]")
