@@ -60,7 +60,7 @@ def make_plan(
     if any(one.severity is Severity.ERROR for one in findings):
         findings = _with_way_out(findings, release, releases, snapshot)
     elif not any(step.writes for step in steps):
-        findings.append(finding("nothing-to-do", "", f"{release.name} is what is live"))
+        findings.append(finding("nothing-to-do", "", _why_nothing(release, from_release)))
     return sealed(
         Plan(
             environment=environment.name,
@@ -136,6 +136,12 @@ def _of_release(release: Release) -> list[Finding]:
     why = f": {release.mark_why}" if release.mark_why else ""
     hint = f"taly mark {release.name} good --why …"
     return [finding("target-marked-bad", "", f"{release.name} is marked bad{why}", hint)]
+
+
+def _why_nothing(release: Release, live: Release | None) -> str:
+    if live is not None and live.content_id == release.content_id:
+        return f"{release.name} is what is live"
+    return f"nothing that the plan may touch has to change for {release.name}"
 
 
 def _of_order(components: Sequence[Component]) -> list[Finding]:
