@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from taly.engine.durable import DurableExecutor
 
 OnEvent = Callable[[Recorded], None]
-ROLLED_BACK = "rolled back from by "
+ROLLED_BACK = "rolled back in "
 """How the reason of a mark begins that taly set itself."""
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 from taly.cli.output import clock_span, err, out
 from taly.cli.plan_view import step_name
 from taly.cli.run_view import PHASES
-from taly.model.plan import Plan, Step, StepKind
+from taly.model.plan import Disposition, Plan, Step, StepKind
 from taly.model.run import Run, StepPhase, StepRun
 
 WIDTH = 30
@@ -87,7 +87,7 @@ def timeline(run: Run) -> Table:
         took = _seconds(state)
         table.add_row(
             Text(sign, style=style),
-            step_name(step),
+            Text(step_name(step)),
             _bar(state, begin, length),
             "" if took is None else clock_span(took),
             Text(clock_span(step.forecast.seconds), style="quiet"),
@@ -144,11 +144,20 @@ def goal(plan: Plan) -> str:
     """What the plan was for."""
     match plan.purpose:
         case "rollback":
-            return f"{plan.environment} is at {plan.to_release}"
+            return f"{_reached(plan)} at {plan.to_release}"
         case "undo":
             return f"{plan.to_release} is undone"
         case _:
             return "auto-deploys are as they were"
+
+
+def _reached(plan: Plan) -> str:
+    """`production is`, or how much of it where components were left out."""
+    left = sum(part.disposition is Disposition.SKIPPED for part in plan.components)
+    if not left:
+        return f"{plan.environment} is"
+    total = len(plan.components)
+    return f"{total - left} of {total} components of {plan.environment} are"
 
 
 def _trouble(run: Run, step: StepRun) -> Text:
