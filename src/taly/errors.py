@@ -68,6 +68,12 @@ class OutcomeUnknown(TalyError):
     exit_code = ExitCode.UNKNOWN
 
 
+class Interrupted(TalyError):
+    """The user said stop; a run that was under way is kept, and can be resumed."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 class VendorError(TalyError):
     """A vendor's API did not do as asked."""
 

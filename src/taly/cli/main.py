@@ -8,8 +8,8 @@ import click
 
 from taly import __version__
 from taly.cli.lazy import LazyGroup
-from taly.cli.output import err, print_error
-from taly.errors import ExitCode, TalyError
+from taly.cli.output import err, print_error, print_error_json
+from taly.errors import ExitCode, Interrupted, TalyError, UsageError
 
 COMMANDS = {
     "status": ("taly.cli.discover:status", "What is live, and does it answer?"),
@@ -66,7 +66,7 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def _bug(error: Exception) -> TalyError:
+def _bug(error: BaseException) -> TalyError:
     return TalyError(
         f"taly itself broke: {type(error).__name__}: {error}\n"
         "  A run that was under way is kept; `taly runs` shows it, `taly resume` goes on.",
@@ -75,25 +75,47 @@ def _bug(error: Exception) -> TalyError:
     )
 
 
+def _misused(error: click.ClickException) -> TalyError:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "taly"
+    return UsageError(error.format_message(), reference="usage", hint=f"{command} --help")
+
+
 def run(arguments: list[str]) -> int:
     """Run one command line; its exit code."""
     try:
         code = cli.main(args=arguments, prog_name="taly", standalone_mode=False)
-    except TalyError as error:
-        print_error(error)
-        return int(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        return int(ExitCode.USAGE)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        err().print("interrupted", style="warn")
-        return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         return int(ExitCode.INTERRUPTED)
-    except Exception as error:
-        if os.environ.get("TALY_DEBUG"):
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("TALY_DEBUG") and _is_bug(error):
             raise
-        print_error(_bug(error))
-        return int(ExitCode.BUG)
+        told = _told(error)
+        if "--json" in arguments:
+            print_error_json(told)
+        return int(told.exit_code)
     return int(code) if isinstance(code, int) else int(ExitCode.OK)
+
+
+def _is_bug(error: BaseException) -> bool:
+    return not isinstance(
+        error, TalyError | click.ClickException | click.exceptions.Abort | KeyboardInterrupt
+    )
+
+
+def _told(error: BaseException) -> TalyError:
+    """The error as one of ours, after its reader was told of it on stderr."""
+    match error:
+        case click.ClickException():
+            error.show()
+            return _misused(error)
+        case click.exceptions.Abort() | KeyboardInterrupt():
+            err().print("interrupted", style="warn")
+            return Interrupted("interrupted", reference="interrupted", hint="taly runs")
+        case TalyError():
+            told = error
+        case _:
+            told = _bug(error)
+    print_error(told)
+    return told

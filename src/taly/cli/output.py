@@ -88,6 +88,12 @@ def print_error(error: TalyError) -> None:
     print_hint(error.hint)
 
 
+def print_error_json(error: TalyError) -> None:
+    """Print an error as the one JSON document that a script gets instead of its answer."""
+    body = {"reference": error.reference, "message": error.message, "hint": error.hint}
+    print_json("error", {**body, "exit_code": int(error.exit_code)})
+
+
 def print_hint(hint: str) -> None:
     """Name the command that helps; nothing when there is none."""
     if hint:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from taly.cli.options import environment_options, json_option, opened, plan_options
-from taly.cli.output import err, log_to_stderr, print_json
-from taly.errors import ExitCode, Refused, UsageError
+from taly.cli.output import err, log_to_stderr, print_error, print_json
+from taly.cli.plan import plan_body, show
+from taly.errors import EnvironmentLocked, ExitCode, Refused, TalyError, UsageError
 from taly.planning.planner import PlanOptions
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def rollback(
     from taly.app.plans import plan_rollback, recheck_plan
     from taly.app.runs import warm_up
 
-    if plan_file and (target or only or skip or with_config or allow_removals):
+    if plan_file and (target is not None or only or skip or with_config or allow_removals):
         raise UsageError(
             "a plan file says already what to do; it goes without --to, --only and the like",
             reference="plan-and-options",
@@ -75,7 +76,7 @@ def rollback(
             with_config=with_config,
             allow_removals=allow_removals,
         )
-        planned = plan_rollback(context, target or "last-good", options)
+        planned = plan_rollback(context, "last-good" if target is None else target, options)
     return _confirm_and_run(context, planned, yes=yes, confirm=confirm, as_json=as_json)
 
 
@@ -150,12 +151,11 @@ def _confirm_and_run(
     context: "Context", planned: "Planned", *, yes: bool, confirm: str, as_json: bool
 ) -> int:
     from taly.app.runs import start
-    from taly.cli.plan import plan_body, show
 
     if not as_json:
         show(planned)
     if planned.refused:
-        return _refuse(planned, plan_body(planned) if as_json else None)
+        return _refuse(planned, as_json)
     if not planned.plan.steps:
         if as_json:
             print_json("run", {"run": None, "exit_code": 0, "steps": []})
@@ -166,19 +166,25 @@ def _confirm_and_run(
     return _follow(context, engine, run_id, planned.plan, as_json)
 
 
-def _refuse(planned: "Planned", body: dict[str, object] | None) -> int:
+def _refuse(planned: "Planned", as_json: bool) -> int:
+    """Say why nothing was touched; with --json the plan and all findings are the document."""
+    refused = _refusal(planned)
+    if not as_json:
+        raise refused
+    print_json("plan", plan_body(planned))
+    print_error(refused)
+    return int(refused.exit_code)
+
+
+def _refusal(planned: "Planned") -> TalyError:
     from taly.model.check import Severity
 
-    if body is not None:
-        print_json("plan", body)
-    first = next(f for f in planned.findings if f.severity is Severity.ERROR)
-    if any(finding.code == "environment-locked" for finding in planned.findings):
-        err().print("\nlocked: nothing was touched", style="bad")
-        return int(ExitCode.LOCKED)
+    errors = [f for f in planned.findings if f.severity is Severity.ERROR]
+    lock = next((f for f in errors if f.code == "environment-locked"), None)
+    first = lock or errors[0]
     where = f"{first.component}: " if first.component else ""
-    raise Refused(
-        f"{where}{first.text}; nothing was touched", reference=first.code, hint=first.hint
-    )
+    kind = EnvironmentLocked if lock else Refused
+    return kind(f"{where}{first.text}; nothing was touched", reference=first.code, hint=first.hint)
 
 
 def _confirm(context: "Context", planned: "Planned", *, yes: bool, confirm: str) -> None:
@@ -203,30 +209,59 @@ def _confirm(context: "Context", planned: "Planned", *, yes: bool, confirm: str)
 
 
 def _follow(context: "Context", engine: "Engine", run_id: str, plan: "Plan", as_json: bool) -> int:
-    from taly.app.runs import exit_code, follow
+    from taly.app.runs import exit_code
     from taly.cli.run_summary import print_summary, run_body
+
+    run = _watch(context, engine, run_id, plan)
+    code = int(exit_code(run))
+    body = run_body(run, code)
+    if not as_json:
+        print_summary(run)
+    if plan.on_failure == "undo" and run.outcome in ("failed", "verification-failed"):
+        undone = _take_back(context, run, as_json)
+        body["taken_back"] = undone and run_body(undone, int(exit_code(undone)))
+    if as_json:
+        print_json("run", body)
+    return code
+
+
+def _watch(context: "Context", engine: "Engine", run_id: str, plan: "Plan") -> "Run":
+    """Show the run until it ends, or until Ctrl-C leaves it; how it stands then."""
+    from taly.app.runs import follow, load_run
     from taly.cli.run_view import run_view
 
     log_to_stderr()
     console = err()
     console.print(f"\n[name]{run_id}[/] [quiet]Ctrl-C stops after the steps under way[/]")
-    with run_view(run_id, plan, console, context.clock) as view:
-        run = follow(context, engine, run_id, view.on_event)
-    code = exit_code(run)
-    if as_json:
-        print_json("run", run_body(run, int(code)))
-    else:
-        print_summary(run)
-    if plan.on_failure == "undo" and run.outcome in ("failed", "verification-failed"):
-        _take_back(context, run, as_json)
-    return int(code)
+    try:
+        with run_view(run_id, plan, console, context.clock) as view:
+            return follow(context, engine, run_id, view.on_event)
+    except KeyboardInterrupt:
+        console.print("interrupted", style="warn")
+        return load_run(context, run_id)
 
 
-def _take_back(context: "Context", run: "Run", as_json: bool) -> None:
-    """policy.on_failure = undo: what was done is taken back at once; the failure stays one."""
+def _take_back(context: "Context", run: "Run", as_json: bool) -> "Run | None":
+    """policy.on_failure = undo: what was done is taken back at once; the failure stays one.
+
+    None when there is nothing to take back, or when it may not be done.
+    """
     from taly.app.plans import plan_undo
+    from taly.app.runs import start
+    from taly.cli.run_summary import print_summary
 
     err().print("\nThe policy says to take back what was done.", style="warn")
     planned = plan_undo(context, run.id)
-    confirm = context.environment.policy.confirm
-    _confirm_and_run(context, planned, yes=True, confirm=confirm, as_json=as_json)
+    if not as_json:
+        show(planned)
+    if planned.refused:
+        print_error(_refusal(planned))
+        return None
+    if not any(step.writes for step in planned.plan.steps):
+        err().print("There is nothing to take back.", style="good")
+        return None
+    engine, undo_id = start(context, planned.plan)
+    undone = _watch(context, engine, undo_id, planned.plan)
+    if not as_json:
+        print_summary(undone)
+    return undone
