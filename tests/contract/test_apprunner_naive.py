@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apprunner_stage import BAD, NAME, NEXT, R1, R2, R3, SECRET, Stage
+from apprunner_stage import BAD, NAME, NEXT, R1, R2, R3, REGION, SECRET, Stage
 from provider_contract import (
     Done,
     drive,
@@ -29,6 +29,9 @@ from taly.model.plan import Step, StepKind
 from taly.model.ports import Attempt, Failed, InFlight, Other, StepOptions, Wanted
 from taly.model.release import Confidence, Deployment, Gone, Observed
 from taly.providers.apprunner import AppRunnerProvider, configuration
+from taly.providers.apprunner.identifiers import parse_identifier
+from taly.providers.apprunner.reading import Reader
+from taly.providers.aws import AwsClients
 
 
 @pytest.fixture
@@ -226,6 +229,17 @@ def test_09_an_image_that_expires_just_then_fails_the_step(stage: Stage) -> None
     stage.fault("expired-image", call="UpdateService", settings={"commit": R3})
     assert isinstance(drive(stage, step).probe, Failed)
     assert stage.version() == BAD
+
+
+def test_09_an_image_of_another_account_is_not_looked_for_in_our_own(stage: Stage) -> None:
+    """Central registries are common, and the name may well be taken in our account too."""
+    elsewhere = parse_identifier(stage.uri.replace("123456789012", "999999999999") + ":latest")
+    reader = Reader(AwsClients(stage.environ), REGION, stage.clock)
+    with pytest.raises(VendorRefused) as error:
+        reader.missing(elsewhere, [stage.digest(R3)])
+    assert error.value.reference == "aws-repository-not-found-exception"
+    records = reader.records(stage.arn, elsewhere)
+    assert (records.pushes, records.images) == ((), {})
 
 
 def test_10_nothing_is_sent_during_an_operation(stage: Stage) -> None:

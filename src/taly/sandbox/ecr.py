@@ -160,14 +160,15 @@ class Registry:
         return f"arn:aws:ecr:{self._region}:{self._account}:repository/{repo.name}"
 
     def _repository(self, body: Mapping[str, Any]) -> Repository:
-        return self._named(str(body.get("repositoryName", "")))
+        return self._named(str(body.get("repositoryName", "")), body.get("registryId"))
 
-    def _named(self, name: str) -> Repository:
-        if name not in self.repositories:
+    def _named(self, name: str, registry: str | None = None) -> Repository:
+        registry = registry or self._account
+        if name not in self.repositories or registry != self._account:
             raise AwsError(
                 "RepositoryNotFoundException",
                 f"The repository with name '{name}' does not exist in the registry with id "
-                f"'{self._account}'",
+                f"'{registry}'",
             )
         return self.repositories[name]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 OWN_TAG = "taly-rollback-"
 """Tags that taly puts on an image where App Runner refuses digests; unique to one digest."""
+_REGISTRY = re.compile(r"(\d{12})\.dkr\.ecr\b")
 _COMMIT = re.compile(r"(?:^|[-_.])([0-9a-f]{7,40})$")
 _DATE = re.compile(r"(?:19|20)\d{6}(?:\d{6})?")
 
@@ -23,9 +24,14 @@ class Identifier:
         return self.repository + (f"@{self.digest}" if self.digest else f":{self.tag}")
 
     @property
-    def repository_name(self) -> str:
-        """The name by which ECR knows it: the URI without the registry."""
-        return self.repository.partition("/")[2]
+    def in_ecr(self) -> dict[str, str]:
+        """What names the repository in ECR's requests: its name, and the account that has it.
+
+        Without the account ECR looks in the caller's own, where the same name is another image.
+        """
+        host, _, name = self.repository.partition("/")
+        registry = _REGISTRY.match(host)
+        return {"repositoryName": name} | ({"registryId": registry[1]} if registry else {})
 
 
 def parse_identifier(text: str) -> Identifier:

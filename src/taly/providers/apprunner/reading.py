@@ -108,9 +108,7 @@ class Reader:
     def lifecycle_policy(self, identifier: Identifier) -> str:
         """The repository's lifecycle policy; empty when there is none or it may not be read."""
         try:
-            answer = self.ask(
-                "ecr", "get_lifecycle_policy", repositoryName=identifier.repository_name
-            )
+            answer = self.ask("ecr", "get_lifecycle_policy", **identifier.in_ecr)
         except VendorRefused:
             return ""
         return str(answer.get("lifecyclePolicyText", ""))
@@ -123,9 +121,9 @@ class Reader:
         return self.ask(
             "ecr",
             "batch_get_image",
-            repositoryName=identifier.repository_name,
             imageIds=ids,
             acceptedMediaTypes=MANIFESTS,
+            **identifier.in_ecr,
         )
 
     def _pages(
@@ -183,18 +181,17 @@ class Reader:
 
     def _pushes(self, identifier: Identifier) -> Iterator[Push]:
         for at, record in self._events("PutImage"):
-            request = record.get("requestParameters") or {}
             answer = (record.get("responseElements") or {}).get("image", {})
             image = answer.get("imageId", {})
-            if request.get("repositoryName") == identifier.repository_name and image:
+            request = record.get("requestParameters") or {}
+            said = {**identifier.in_ecr, "repositoryName": "", **request, **answer}
+            if image and all(said[key] == value for key, value in identifier.in_ecr.items()):
                 yield Push(
                     at=at, tag=image.get("imageTag", ""), digest=image.get("imageDigest", "")
                 )
 
     def _images(self, identifier: Identifier) -> Iterator[Image]:
-        pages = self._pages(
-            "ecr", "describe_images", "nextToken", repositoryName=identifier.repository_name
-        )
+        pages = self._pages("ecr", "describe_images", "nextToken", **identifier.in_ecr)
         for page in pages:
             for detail in page.get("imageDetails", []):
                 yield Image(

@@ -129,7 +129,7 @@ def _retag(clients: AwsClients, region: str, reader: Reader, target: Identifier)
     try:
         with aws_errors("ecr:PutImage"):
             clients.client("ecr", region, attempts=1).put_image(
-                repositoryName=target.repository_name,
+                **target.in_ecr,
                 imageManifest=image["imageManifest"],
                 imageTag=tag,
                 imageDigest=target.digest,
