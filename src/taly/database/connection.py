@@ -99,10 +99,11 @@ def reading(target: Target) -> Iterator[psycopg.Connection]:
             connection.execute(f"SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}".encode())
             yield connection
     except psycopg.Error as error:
-        raise _meaning(target, error) from None  # libpq's own text may hold parts of the URL
+        raise meaning(target, error) from None  # libpq's own text may hold parts of the URL
 
 
-def _meaning(target: Target, error: psycopg.Error) -> VendorUnavailable | VendorRefused:
+def meaning(target: Target, error: psycopg.Error) -> VendorUnavailable | VendorRefused:
+    """What a failed read means, in words that hold no secret."""
     said = _said(target, error)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return VendorRefused(
@@ -132,8 +133,13 @@ def _meaning(target: Target, error: psycopg.Error) -> VendorUnavailable | Vendor
 
 def _said(target: Target, error: psycopg.Error) -> str:
     said = error.diag.message_primary or " ".join(str(error).split())[-160:]
+    return without_password(target, said) or type(error).__name__
+
+
+def without_password(target: Target, text: str) -> str:
+    """The text with the URL's password starred out, however it is written there."""
     password = urlsplit(target.url).password
     for secret in (password, unquote(password or "")):
         if secret:
-            said = said.replace(secret, "***")
-    return said or type(error).__name__
+            text = text.replace(secret, "***")
+    return text

@@ -1,12 +1,13 @@
 """The folder of checkpoints: each is there as a whole, or not at all."""
 
+import errno
 import fcntl
 import hashlib
 import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,6 @@ DESTROYED = "destroyed"
 MIGRATIONS = "migrations"
 LOCK = ".lock"
 PARTIAL = ".partial-"
-CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,7 +235,9 @@ def _settle(folder: Path) -> None:
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some file systems cannot for directories
-            os.fsync(handle)
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems cannot sync a directory
+            raise
     finally:
         os.close(handle)

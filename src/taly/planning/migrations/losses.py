@@ -20,7 +20,8 @@ from taly.planning.migrations.statements import apply, apply_one
 from taly.planning.migrations.tables import columns_are_new
 from taly.planning.migrations.types import retype
 
-Reach = Literal["table", "schema", "type"]
+Kind = Literal["table", "schema", "type"]
+Reach = Literal["none", "delete", "update", "truncate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +29,14 @@ class Loss:
     """Something that exists before the migrations and does not survive them."""
 
     migration: str
-    kind: Reach = "table"
+    kind: Kind = "table"
     """`schema`: every table in it; `type`: every column that has it."""
     name: str
     """As it is called before the migrations: `name`, or `schema.name` outside the default one."""
     columns: tuple[str, ...] = ()
     """As they are called before; empty = whole rows."""
-    cascades: bool = False
-    """Whether rows of tables that refer to it may go or change with it."""
+    reach: Reach = "none"
+    """Which foreign keys take rows of other tables along."""
     why: str
     """One sentence."""
 
@@ -126,11 +127,11 @@ class _Reader:
             if handler is not None:
                 handler(self, inner(query))
 
-    def rows(self, relation: Node, why: str, *, cascades: bool = True) -> None:
+    def rows(self, relation: Node, why: str, *, reach: Reach = "delete") -> None:
         """Whole rows of a table that was there before."""
         table = self.schema.table(relation_name(relation))
         if table.was is not None:
-            self._add(Loss(migration=self.migration, name=table.was, cascades=cascades, why=why))
+            self._add(Loss(migration=self.migration, name=table.was, reach=reach, why=why))
 
     def values(self, relation: Node, names: Sequence[str], why: str) -> None:
         """Columns of a table, as far as both were there before."""
@@ -140,12 +141,12 @@ class _Reader:
         before = tuple(was for name in names if (was := table.column(name).was) is not None)
         assert table.was is not None, "else all of its columns were new"
         self._add(
-            Loss(migration=self.migration, name=table.was, columns=before, cascades=True, why=why)
+            Loss(migration=self.migration, name=table.was, columns=before, reach="update", why=why)
         )
 
-    def whole(self, kind: Reach, name: str, why: str, *, cascades: bool = False) -> None:
+    def whole(self, kind: Kind, name: str, why: str) -> None:
         """A schema with its tables, or a type with the columns that use it."""
-        self._add(Loss(migration=self.migration, kind=kind, name=name, cascades=cascades, why=why))
+        self._add(Loss(migration=self.migration, kind=kind, name=name, why=why))
 
     def compare(self) -> None:
         """What is gone from the schema at the migration's end."""
@@ -216,7 +217,7 @@ def _truncate(reader: _Reader, node: Node) -> None:
         reader.rows(
             wrapped.range_var,
             "empties the table",
-            cascades=enum_name(node, "behavior") == "DROP_CASCADE",
+            reach="truncate" if enum_name(node, "behavior") == "DROP_CASCADE" else "none",
         )
 
 
