@@ -239,3 +239,15 @@ def test_serverless_throttling_is_passing_and_a_403_is_final() -> None:
         aws.fault("refuse", call="GetTemplate", status=503, count=10)
         with pytest.raises(VendorUnavailable):
             aws.observe()
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"\xff\xfe", b'{"Resources": null}'])
+def test_serverless_one_unreadable_template_hides_no_other_deployment(body: bytes) -> None:
+    with rig() as aws:
+        old = aws.target(2).id
+        key = f"serverless/{NAME}/production/{old}/compiled-cloudformation-template.json"
+        aws.boto("s3").put_object(Bucket=aws.state()["bucket"], Key=key, Body=body)
+        seen = aws.observe()
+        assert len(seen.history) == len(DEPLOYS)
+        restorable = next(one.restorable for one in seen.history if one.id == old)
+        assert restorable.kind == "barred"

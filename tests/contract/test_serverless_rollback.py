@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from serverless_rig import NAME, STACK, Rig, rig
+from serverless_rig import DEPLOYS, NAME, STACK, Rig, rig
 
 from taly.errors import VendorRefused, VendorUnavailable
 from taly.model.plan import ConfigChange, ConfigChangeKind, StepKind
@@ -170,6 +170,20 @@ def test_serverless_old_environment_values_come_back_and_are_shown_by_name() -> 
         aws.run(aws.plan())
         said = aws.boto("lambda").get_function_configuration(FunctionName=f"{STACK}-send")
         assert said["Environment"]["Variables"] == {"LEVEL": "debug", "OLD": "1"}
+
+
+def test_serverless_letters_beyond_ascii_are_no_difference() -> None:
+    """GetTemplate tells them as `?`, whatever runs."""
+    deploys = tuple(
+        {"commit": commit, "environment": {"GREETING": f"Grüße von {commit} ✓"}}
+        for commit in DEPLOYS[:2]
+    )
+    with rig(deploys, settings={"functions": ["send"]}) as aws:
+        assert not any("console" in note for note in aws.observe().notes)
+        step = aws.plan()
+        assert isinstance(aws.run(step), Wanted)
+        said = aws.boto("lambda").get_function_configuration(FunctionName=f"{STACK}-send")
+        assert said["Environment"]["Variables"] == {"GREETING": "Grüße von 1111111 ✓"}
 
 
 def test_serverless_dropped_environment_is_reset() -> None:

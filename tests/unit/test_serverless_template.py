@@ -1,5 +1,6 @@
 """What a template says: artifacts, removals, capabilities, the commit, and no secret."""
 
+import json
 from typing import Any
 
 import pytest
@@ -119,6 +120,16 @@ def test_serverless_template_digest_ignores_order_and_spacing() -> None:
     assert templates.digest(one) == templates.digest(two)
 
 
+def test_serverless_template_digest_is_that_of_what_cloudformation_tells() -> None:
+    """GetTemplate gives `?` for whatever is beyond ASCII, one or several for each letter."""
+    stored = template(Topic={"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": "Grüße?"}})
+    for told in ("Gr??e?", "Gr????e?"):
+        shown = json.loads(json.dumps(stored, ensure_ascii=False).replace("Grüße?", told))
+        assert templates.digest(shown) == templates.digest(stored)
+    other = template(Topic={"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": "Gruesse?"}})
+    assert templates.digest(other) != templates.digest(stored)
+
+
 @pytest.mark.parametrize(
     ("change", "lost"),
     [
@@ -137,6 +148,24 @@ def test_serverless_template_digest_ignores_order_and_spacing() -> None:
         (
             {"Action": "Modify", "ResourceType": "AWS::DynamoDB::Table", "Replacement": "False"},
             False,
+        ),
+        (
+            {
+                "Action": "Modify",
+                "ResourceType": "AWS::DynamoDB::Table",
+                "Replacement": "True",
+                "PolicyAction": "ReplaceAndRetain",
+            },
+            False,
+        ),
+        (
+            {
+                "Action": "Modify",
+                "ResourceType": "AWS::DynamoDB::Table",
+                "Replacement": "True",
+                "PolicyAction": "ReplaceAndDelete",
+            },
+            True,
         ),
         ({"Action": "Add", "ResourceType": "AWS::DynamoDB::Table"}, False),
     ],

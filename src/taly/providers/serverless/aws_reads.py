@@ -12,6 +12,7 @@ from taly.errors import VendorRefused
 from taly.providers.aws import AwsClients, aws_errors
 from taly.providers.serverless.template import OWN_BUCKET, Artifact, Template
 
+UNREADABLE = "template-unreadable"
 MISSING = frozenset({"aws-404", "aws-no-such-key", "aws-not-found"})
 EVENT_PAGES = 30
 SSM_BUCKET = "/serverless-framework/deployment/s3-bucket"
@@ -102,7 +103,7 @@ class AwsReads:
     def stored_template(self, bucket: str, key: str) -> Template | None:
         """GetObject of a compiled template; None when it is gone."""
         body = _unless_missing(lambda: self._body(bucket, key))
-        return None if body is None else _parsed(body.decode(), key)
+        return None if body is None else _parsed(body, key)
 
     def sha256(self, artifact: Artifact, bucket: str) -> str | None:
         """HeadObject: the artifact's sha256 in Lambda's form; None when it is gone.
@@ -182,15 +183,17 @@ def _unless_missing(read: Callable[[], R]) -> R | None:
         raise
 
 
-def _parsed(text: str, where: str) -> Template:
+def _parsed(text: str | bytes, where: str) -> Template:
     try:
         template: Template = json.loads(text)
-    except ValueError as error:
+    except ValueError:  # its text would be part of the error: it may hold secrets
+        template = {}
+    if not isinstance(template, Mapping) or not isinstance(template.get("Resources"), Mapping):
         raise VendorRefused(
-            f"{where} is not JSON, so it was not made by the Serverless Framework",
-            reference="template-unreadable",
+            f"{where} is no template in JSON, so it was not made by the Serverless Framework",
+            reference=UNREADABLE,
             hint="taly status",
-        ) from error
+        )
     return template
 
 

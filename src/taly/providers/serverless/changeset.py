@@ -192,7 +192,7 @@ class ChangeSets:
 def destroys(change: Mapping[str, Any]) -> bool:
     """Whether a change of a change set's listing takes something away for good."""
     kind = change["ResourceType"]
-    if str(change.get("PolicyAction", "")).startswith("Retain"):
+    if "Retain" in str(change.get("PolicyAction", "")):  # ReplaceAndRetain, too
         return False
     if change["Action"] == "Remove":
         return kind not in RENEWED

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
+from taly.errors import VendorRefused
 from taly.model.release import (
     Barred,
     Deployment,
@@ -17,7 +18,7 @@ from taly.model.release import (
     Restorable,
 )
 from taly.providers.serverless import template as templates
-from taly.providers.serverless.aws_reads import AwsReads, at_once
+from taly.providers.serverless.aws_reads import UNREADABLE, AwsReads, at_once
 from taly.providers.serverless.directories import TEMPLATE_FILE, Directory
 from taly.providers.serverless.template import Template
 
@@ -32,7 +33,9 @@ class Content:
 
     directory: Directory
     template: Template | None
-    """None = gone."""
+    """None = gone, or unreadable."""
+    unreadable: bool = False
+    """Whether there is something in its place that is no template."""
     missing: tuple[str, ...] = ()
     """Artifacts that the template names and that no longer exist."""
     code: str = ""
@@ -46,7 +49,12 @@ def read_contents(
 
     def read(directory: Directory) -> Content:
         key = f"{prefix}{directory.name}/{TEMPLATE_FILE}"
-        template = reads.stored_template(bucket, key) if directory.has_template else None
+        try:
+            template = reads.stored_template(bucket, key) if directory.has_template else None
+        except VendorRefused as error:
+            if error.reference != UNREADABLE:
+                raise
+            return Content(directory=directory, template=None, unreadable=True)
         if template is None:
             return Content(directory=directory, template=None)
         return with_artifacts(reads, bucket, directory, template)
@@ -121,6 +129,8 @@ def label_of(at: datetime) -> str:
 
 
 def _restorable(content: Content) -> Restorability:
+    if content.unreadable:
+        return Barred(reason=f"its {TEMPLATE_FILE} is no JSON", reference=UNREADABLE)
     if content.template is None:
         return Gone(reason=f"{TEMPLATE_FILE} is no longer in the deployment bucket")
     if content.missing:

@@ -108,7 +108,8 @@ def _differing(function: Function, real: Mapping[str, str]) -> set[str]:
     changed = {
         name
         for name, value in literal.items()
-        if "{{resolve:" not in str(value) and _text(value) != real.get(name)
+        if "{{resolve:" not in str(value)
+        and (name not in real or templates.as_told(_text(value)) != templates.as_told(real[name]))
     }
     return changed | (real.keys() - declared.keys())
 

@@ -46,10 +46,14 @@ def describe_stack_events(cloud: CloudFormation, params: Params) -> Result:
 
 
 def get_template(cloud: CloudFormation, params: Params) -> Result:
-    """GetTemplate. What it says during an update is not documented: here, the new template."""
+    """GetTemplate. What it says during an update is not documented: here, the new template.
+
+    Like AWS's own it tells every character beyond ASCII as `?`
+    (aws-cloudformation/cloudformation-coverage-roadmap #814).
+    """
     stack = cloud.find(params)
     return {
-        "TemplateBody": stack.submitted or stack.body,
+        "TemplateBody": (stack.submitted or stack.body).encode("ascii", "replace").decode(),
         "StagesAvailable": ["Original", "Processed"],
     }
 

@@ -56,7 +56,7 @@ class Framework:
             return f"uploaded; the stack is {stack.status}"
         target = Target(
             template=built.template,
-            body=json.dumps(built.template),
+            body=json.dumps(built.template, ensure_ascii=False),
             parameters={},
             tags={"STAGE": service.stage},
             capabilities=CAPABILITIES,

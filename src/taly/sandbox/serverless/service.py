@@ -166,7 +166,7 @@ def base64_sha(data: bytes) -> str:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=2).encode()
+    return json.dumps(value, indent=2, ensure_ascii=False).encode()
 
 
 def _normalised(template: Template) -> Template:
