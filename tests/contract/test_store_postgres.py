@@ -8,6 +8,8 @@ from store_contract import StoreContract, begin
 from tests.engine_world import NOON
 
 from taly.engine.store import open_store
+from taly.engine.store.database import Transaction
+from taly.engine.store.postgres import PostgresDatabase
 from taly.errors import OutcomeUnknown
 from taly.model.events import StepStarted
 
@@ -73,3 +75,29 @@ def test_a_server_out_of_reach_says_so_without_its_password(
         open_store("postgresql://ana:hunter2@127.0.0.1:1/db")
     assert refusal.value.reference == "store-unreachable"
     assert "hunter2" not in str(refusal.value)
+
+
+def test_a_frozen_process_keeps_nobody_out(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sleeps within a transaction, as a closed laptop does, and goes on afterwards."""
+    monkeypatch.setattr("taly.engine.store.postgres.IDLE_S", 1)
+    store, frozen = open_store(postgres_url), PostgresDatabase(postgres_url)
+    run_id = begin(store).run_id
+    asleep, awake, said = threading.Event(), threading.Event(), []
+
+    def work(tx: Transaction) -> object:
+        tx.rows("lock_run", id=run_id)
+        asleep.set()
+        assert awake.wait(20), "the others waited for the sleeper"
+        return tx.rows("cancel_by", id=run_id)[0]["cancel_by"]
+
+    sleeper = threading.Thread(target=lambda: said.append(frozen.run(work, again=True)))
+    sleeper.start()
+    asleep.wait(20)
+    store.request_cancel(run_id, "ben")  # needs the row that the sleeper has locked
+    awake.set()
+    sleeper.join(20)
+    assert said == ["ben"]
+    frozen.close()
+    store.close()

@@ -17,6 +17,14 @@ LOCK_NAMES = "lock table release_name in share row exclusive mode"
 RETRY_S = 15.0
 """Real seconds for which a lost connection is made anew before the run stops."""
 CONNECT_TIMEOUT_S = 5
+IDLE_S = 10
+"""Real seconds after which the server ends a transaction whose process says nothing: a frozen one
+would otherwise keep its locks, and nobody could take its run over."""
+LOST = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+)
 SETUP_LOCK = 0x7461_6C79
 """The advisory lock under which the schema is made: two first processes may come at once."""
 
@@ -49,7 +57,7 @@ class PostgresDatabase:
                     begun = True
                     result = work(_Statements(connection))
                     connection.execute("commit")
-                except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                except LOST as error:
                     self._disconnect()
                     # Once begun, the commit may have been done and only its answer lost.
                     if (begun and not again) or time.monotonic() > give_up:
@@ -76,6 +84,8 @@ class PostgresDatabase:
             )
             connection.execute("set search_path to taly")
             connection.execute("set synchronous_commit to on")
+            idle = f"set idle_in_transaction_session_timeout to '{IDLE_S}s'"
+            connection.execute(idle.encode())
             self._connection = connection
         return self._connection
 

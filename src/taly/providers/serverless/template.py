@@ -131,7 +131,7 @@ def directory_of(template: Template, prefix: str) -> str:
 
 
 def digest(template: Template) -> str:
-    """sha256 of the template as data, as CloudFormation tells it; spacing and order do not count."""
+    """sha256 of the template as CloudFormation tells it; spacing and order do not count."""
     text = json.dumps(
         template, sort_keys=True, separators=(",", ":"), default=str, ensure_ascii=False
     )
