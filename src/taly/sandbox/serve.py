@@ -40,12 +40,8 @@ def serve(wish: Wish, ready: Callable[[Running], None]) -> list[str]:
     """
     directory = Path(wish.directory).absolute()
     scenario = load(wish.scenario)
-    told = threading.Event()
     lock = claim(directory)
-    for number in SIGNALS:
-        # Only noted: raising here could lose a server that has just been started. A second ^C
-        # changes nothing, so it cannot leave half of the platform running.
-        signal.signal(number, lambda number, frame: told.set())
+    told = told_by_signals()
     try:
         forget(directory)
         platform = Platform(scenario, directory, wish.speed, wish.database_url)
@@ -61,6 +57,28 @@ def serve(wish: Wish, ready: Callable[[Running], None]) -> list[str]:
         os.close(lock)
         raise
     return problems
+
+
+def told_by_signals() -> threading.Event:
+    """An event that any of SIGNALS sets, however many come; call it from the main thread.
+
+    A signal is only noted: raising could lose a server that has just been started, and a second ^C
+    changes nothing, so it cannot leave half of the platform running. It is noted through a pipe,
+    because a handler that sets an event itself waits for ever when another signal interrupts it.
+    """
+    told = threading.Event()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    for number in SIGNALS:
+        signal.signal(number, lambda number, frame: None)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def listen() -> None:
+        os.read(reading, 1)
+        told.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    return told
 
 
 def start_detached(wish: Wish) -> Running:
