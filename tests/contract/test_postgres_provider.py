@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from taly.clock import SystemClock
+from taly.database.connection import reading, target_of
 from taly.database.ledger import LOCK
 from taly.database.provider import PostgresProvider
 from taly.errors import TalyError, UsageError, VendorRefused, VendorUnavailable
@@ -405,6 +406,7 @@ def test_prisma_8_packages_in_the_checkout_are_refused(platform: Platform) -> No
         ("mysql://u:SANDBOXSECRET@h/d", UsageError, "database-url-invalid"),
         ("prisma+postgres://accelerate/?api_key=SANDBOXSECRET", UsageError, "database-url-invalid"),
         ("postgresql://u:SANDBOXSECRET@h:port/d", UsageError, "database-url-invalid"),
+        ("postgresql://u:12/SANDBOXSECRET@127.0.0.1:1/d", UsageError, "database-url-invalid"),
         ("postgresql://u:SANDBOXSECRET@127.0.0.1:1/d", VendorUnavailable, "database-unreachable"),
         ("{wrong password}", VendorRefused, "database-refused"),
         ("{wrong name}", VendorRefused, "database-refused"),
@@ -448,3 +450,9 @@ def test_one_provider_serves_many_threads(platform: Platform) -> None:
         thread.join(timeout=20)
     assert len(seen) == 8
     assert len(set(seen)) == 1
+
+
+def test_a_silent_network_is_noticed(platform: Platform) -> None:
+    with reading(target_of({}, {"DATABASE_URL": platform.url})) as connection:
+        given = connection.info.get_parameters()
+    assert {"keepalives_idle", "keepalives_interval", "tcp_user_timeout"} <= given.keys()

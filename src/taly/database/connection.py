@@ -60,7 +60,9 @@ def target_of(settings: Mapping[str, str], environ: Mapping[str, str]) -> Target
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
-    if parts.scheme not in ("postgres", "postgresql") or not parts.path.strip("/"):
+    # A slash in a password that is not escaped makes the rest of it, up to the @, a path.
+    name = parts.path.strip("/")
+    if parts.scheme not in ("postgres", "postgresql") or not name or "@" in name:
         # The text itself may hold a password: it is not repeated.
         raise UsageError(
             f"{url_env} does not hold a URL of the form postgresql://user:password@host:5432/name",
@@ -92,6 +94,11 @@ def reading(target: Target) -> Iterator[psycopg.Connection]:
             connect_timeout=CONNECT_TIMEOUT_S,
             application_name="taly",
             prepare_threshold=None,  # a pooler in transaction mode knows no prepared statements
+            # A network that goes silent in the middle of an answer is noticed by nobody else.
+            keepalives_idle=5,
+            keepalives_interval=2,
+            keepalives_count=3,
+            tcp_user_timeout=10_000,
         ) as connection:
             connection.read_only = True
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -132,8 +139,8 @@ def meaning(target: Target, error: psycopg.Error) -> VendorUnavailable | VendorR
 
 
 def _said(target: Target, error: psycopg.Error) -> str:
-    said = error.diag.message_primary or " ".join(str(error).split())[-160:]
-    return without_password(target, said) or type(error).__name__
+    said = without_password(target, error.diag.message_primary or " ".join(str(error).split()))
+    return said[-160:] or type(error).__name__
 
 
 def without_password(target: Target, text: str) -> str:
