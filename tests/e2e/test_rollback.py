@@ -154,6 +154,23 @@ def test_undo_brings_every_component_back_and_a_second_rollback_works(
     assert state_of(box) == there
 
 
+def test_going_back_and_forth_leaves_names_marks_and_the_last_good_release_as_they_were(
+    sandbox: Callable[..., Sandbox],
+) -> None:
+    """Netlify and Vercel forget what was live before a rollback; taly does not."""
+    box = sandbox("taly", SPEED)
+    before = body(box.taly("releases", "--json"))
+    members = {one["name"]: one["members"] for one in before["releases"]}
+    for target in ("R3", "R1"):
+        run = roll_back(box, "--to", target)["run"]
+        undone = box.taly("undo", run, "--yes", "--json")
+        assert undone.returncode == ExitCode.OK, undone.stdout + undone.stderr
+    after = body(box.taly("releases", "--json"))
+    assert {one["name"]: one["members"] for one in after["releases"] if not one["mixed"]} == members
+    assert [one["name"] for one in after["releases"] if one["is_live"]] == ["R4"]
+    assert after["last_good"] == before["last_good"] == "R3"
+
+
 def test_an_expired_target_is_refused_before_any_write(sandbox: Callable[..., Sandbox]) -> None:
     """Must show 6."""
     box = sandbox("expired-image", SPEED)

@@ -28,6 +28,7 @@ from taly.model.release import (
     State,
 )
 from taly.model.run import Run, fold
+from taly.planning.memory import Remembered
 from taly.planning.planner import PlanOptions, make_plan
 from taly.planning.releases import Releases, build_releases
 
@@ -126,6 +127,8 @@ def releases(
     marks: Mapping[str, tuple[Mark, str]] | None = None,
     members: Mapping[str, Mapping[str, str]] | None = None,
     of: Environment | None = None,
+    remembered: Sequence[Remembered] = (),
+    own_runs: Sequence[LivePeriod] = (),
 ) -> Releases:
     """The releases that these observations tell of."""
     return build_releases(
@@ -136,6 +139,8 @@ def releases(
         marks or {},
         WINDOW_S,
         known_members=members,
+        remembered=remembered,
+        own_runs=own_runs,
     )
 
 

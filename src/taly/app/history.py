@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from taly.app.context import Context
 from taly.app.discover import observe
-from taly.engine.store import Marked, RecordedRelease
+from taly.engine.store import Marked, RecordedRelease, RunSummary
 from taly.errors import UsageError
-from taly.model.plan import Plan
-from taly.model.release import Mark, Observed, Release, Snapshot
+from taly.model.release import LivePeriod, Mark, Observed, Release, Snapshot
 from taly.planning.equivalents import equivalents
 from taly.planning.hashing import content_id_of
+from taly.planning.memory import remembered
 from taly.planning.releases import Releases, build_releases
 
 
@@ -31,17 +31,23 @@ def history_of(context: Context, snapshot: Snapshot) -> History:
     environment, store = context.environment, context.store
     marks = {id_: (m.mark, m.why) for id_, m in store.marks(environment.name).items()}
 
-    equivalent = equivalents(_succeeded(context))
+    runs = store.runs(environment.name)
+    plans = {run.id: store.plan(run.id) for run in reversed(runs) if run.purpose == "rollback"}
+    equivalent = equivalents(plans[run.id] for run in reversed(runs) if _went_there(run))
+    own_runs = [LivePeriod(start=run.created_at, end=run.finished_at) for run in runs]
 
     def build() -> Releases:
+        names = store.release_names(environment.name)
         return build_releases(
             environment,
             snapshot.components,
             store.recorded_releases(environment.name),
-            store.release_names(environment.name),
+            names,
             marks,
             environment.policy.grouping_window_s,
             equivalent=equivalent,
+            remembered=remembered(plans.values(), names),
+            own_runs=own_runs,
         )
 
     releases = build()
@@ -51,11 +57,9 @@ def history_of(context: Context, snapshot: Snapshot) -> History:
     return History(snapshot=snapshot, releases=releases)
 
 
-def _succeeded(context: Context) -> list[Plan]:
-    """The plans of the latest rollbacks that succeeded, oldest first."""
-    runs = context.store.runs(context.environment.name)
-    done = [run.id for run in runs if run.outcome == "succeeded" and run.purpose == "rollback"]
-    return [context.store.plan(run_id) for run_id in reversed(done)]
+def _went_there(run: RunSummary) -> bool:
+    """Whether the run was a rollback that succeeded."""
+    return run.outcome == "succeeded" and run.purpose == "rollback"
 
 
 def record(context: Context, *, commit: str, label: str) -> RecordedRelease:

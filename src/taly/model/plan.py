@@ -154,6 +154,10 @@ class Plan:
     forecast_s: float = 0.0
     """Seconds of the critical path."""
     on_failure: Literal["halt", "undo"] = "halt"
+    from_since: datetime | None = None
+    """When the release it starts from first went live; None = nobody released what is live."""
+    to_since: datetime | None = None
+    """When the target first went live; None = it was not seen live, or nobody released it."""
     digest: str = ""
     """sha256 over what the plan does: environment, purpose, target, steps. Not over times."""
 

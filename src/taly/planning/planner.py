@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from taly.errors import UsageError
 from taly.model.check import Finding, Severity
@@ -75,6 +76,8 @@ def make_plan(
             findings=tuple(findings),
             forecast_s=critical_path_s(steps),
             on_failure=environment.policy.on_failure,
+            from_since=_since(from_release),
+            to_since=_since(release),
         )
     )
 
@@ -136,6 +139,12 @@ def _of_release(release: Release) -> list[Finding]:
     why = f": {release.mark_why}" if release.mark_why else ""
     hint = f"taly mark {release.name} good --why …"
     return [finding("target-marked-bad", "", f"{release.name} is marked bad{why}", hint)]
+
+
+def _since(release: Release | None) -> datetime | None:
+    if release is None or release.mixed or release.kept or not release.live:
+        return None
+    return release.live[0].start
 
 
 def _why_nothing(release: Release, live: Release | None) -> str:

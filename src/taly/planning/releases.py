@@ -1,6 +1,6 @@
 """Releases, rebuilt from the vendors' own histories: which deployments were live together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -17,6 +17,7 @@ from taly.model.release import (
 from taly.planning.equivalents import Equivalent
 from taly.planning.grouping import Settled, settled_states
 from taly.planning.hashing import content_id, content_id_of
+from taly.planning.memory import Remembered
 from taly.planning.timelines import Members, Timeline, timeline
 
 
@@ -77,19 +78,25 @@ def build_releases(
     *,
     known_members: Mapping[str, Mapping[str, str]] | None = None,
     equivalent: Mapping[str, Equivalent] | None = None,
+    remembered: Sequence[Remembered] = (),
+    own_runs: Sequence[LivePeriod] = (),
 ) -> Releases:
     """The releases that the components' histories tell of.
 
     `known_names` maps a content id to the name it was shown under, `marks` a content id to what
     the team said and why. `known_members` maps content ids to members as stored: with it names
     survive a vendor that does not answer, and a component that is new in taly.toml. `equivalent`
-    maps content ids of states to the releases that they stand for.
+    maps content ids of states to the releases that they stand for. `remembered` wins over histories
+    that say something else of its times by now; what came up in one of `own_runs` nobody released,
+    and what was gone again before its end is left out.
     """
     names = [component.name for component in environment.components]
     seen = [observations[name] for name in names if name in observations]
     lines = {o.component: timeline(o) for o in seen if isinstance(o, Observed)}
     unobserved = tuple(name for name in names if name not in lines)
-    drafts = _drafts(lines, window_s)
+    drafts = _drafts(lines, window_s, own_runs)
+    for one in remembered:
+        _recall(drafts, one, lines)
     _merge(drafts, equivalent or {})
     for record in sorted(recorded, key=lambda record: record.at):
         _pin(drafts, record, lines, window_s)
@@ -104,14 +111,16 @@ def build_releases(
     return Releases(all=releases, unnamed=() if unobserved else unnamed, unobserved=unobserved)
 
 
-def _drafts(lines: Mapping[str, Timeline], window_s: float) -> dict[str, _Draft]:
+def _drafts(
+    lines: Mapping[str, Timeline], window_s: float, own_runs: Sequence[LivePeriod]
+) -> dict[str, _Draft]:
     """One draft a content id: a state that comes back is the same release, live once more."""
     drafts: dict[str, _Draft] = {}
     previous: _Draft | None = None
     open_ended = [
         name for name, line in lines.items() if any(d.candidates for d in line.deployments)
     ]
-    for state in settled_states(list(lines.values()), window_s):
+    for state in _of_ours(settled_states(list(lines.values()), window_s), own_runs):
         id_ = content_id(state.total)
         draft = drafts.get(id_)
         if draft is None:
@@ -122,6 +131,50 @@ def _drafts(lines: Mapping[str, Timeline], window_s: float) -> dict[str, _Draft]
             draft.live.append(LivePeriod(start=state.since, end=state.until))
         previous = draft
     return drafts
+
+
+def _of_ours(states: Iterable[Settled], own_runs: Sequence[LivePeriod]) -> Iterator[Settled]:
+    """The states, without what came and went in a run of ours; nobody released what it left."""
+    for state in states:
+        run = _run_at(own_runs, state.since)
+        if run is None:
+            yield state
+        elif state.until is None or (run.end is not None and state.until > run.end):
+            yield replace(state, returns=True)
+
+
+def _run_at(runs: Sequence[LivePeriod], instant: datetime) -> LivePeriod | None:
+    """The run of ours that was under way then."""
+    return next(
+        (run for run in runs if run.start <= instant and (run.end is None or instant <= run.end)),
+        None,
+    )
+
+
+def _recall(drafts: dict[str, _Draft], one: Remembered, lines: Mapping[str, Timeline]) -> None:
+    """Put a release that was seen where the histories by now tell of another set of members."""
+    told = dict(Members(lines, one.at))
+    members = told | {name: id_ for name, id_ in one.members.items() if name in lines}
+    found = _live_at(drafts, one.at)
+    if found is None or members == told or content_id_of(members) != one.content_id:
+        return
+    stood, period = found
+    stood.live.remove(period)
+    if not stood.live:
+        del drafts[stood.content_id]
+    seen = drafts.setdefault(
+        one.content_id, _Draft(content_id=one.content_id, instant=one.at, members=members)
+    )
+    seen.live, seen.instant, seen.mixed = [period, *seen.live], one.at, False
+    seen.commit = seen.commit or stood.commit
+
+
+def _live_at(drafts: Mapping[str, _Draft], at: datetime) -> tuple[_Draft, LivePeriod] | None:
+    for draft in drafts.values():
+        for period in draft.live:
+            if period.start <= at and (period.end is None or at < period.end):
+                return draft, period
+    return None
 
 
 def _merge(drafts: dict[str, _Draft], equivalent: Mapping[str, Equivalent]) -> None:
