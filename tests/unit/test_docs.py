@@ -42,17 +42,30 @@ def expressions() -> Iterator[ast.expr]:
 
 
 def branches(value: ast.expr, path: Path) -> Iterator[ast.expr]:
-    """An expression; both sides of a conditional one; a constant of the module by its value."""
+    """An expression; both sides of a conditional one; what a constant stands for."""
     match value:
         case ast.IfExp(body=body, orelse=orelse):
             yield from branches(body, path)
             yield from branches(orelse, path)
         case ast.Name(id=name) if name.isupper():
-            text = path.read_text(encoding="utf-8")
-            (literal,) = re.findall(rf'^{name} = ("[a-z0-9-]+")$', text, re.MULTILINE)
-            yield ast.parse(literal, mode="eval").body
+            yield from (ast.Constant(literal) for literal in constants(name, path))
         case _:
             yield value
+
+
+def constants(name: str, path: Path) -> list[str]:
+    """The texts that a constant stands for: its module's own, else those of any module."""
+    for files in ([path], SOURCES):
+        found = [
+            literal
+            for file in files
+            for literal in re.findall(
+                rf'^{name} = "([a-z0-9-]+)"$', file.read_text("utf-8"), re.MULTILINE
+            )
+        ]
+        if found:
+            return found
+    raise AssertionError(f"{path.name}: what is {name}?")
 
 
 def references() -> set[str]:
@@ -106,9 +119,9 @@ def barred() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Barred":
                 given = {keyword.arg: keyword.value for keyword in node.keywords}
-                value = given["reference"]
-                assert isinstance(value, ast.Constant)
-                found.add(str(value.value))
+                for value in branches(given["reference"], path):
+                    assert isinstance(value, ast.Constant)
+                    found.add(str(value.value))
     assert len(found) > 4
     return found
 

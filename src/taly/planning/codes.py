@@ -69,6 +69,7 @@ CODES: Mapping[str, Code] = {
     "target-changed": Code(E, "the target's artifact is not what it was when it was planned"),
     "target-gone": Code(E, "the vendor has the target deployment no more"),
     "target-marked-bad": Code(E, "the release asked for is marked bad"),
+    "template-unreadable": Code(E, "the target's stored template is no JSON"),
     "vendor-timeout": Code(E, "the vendor did not answer the checks in time"),
     "vendor-unreachable": Code(E, "the vendor could not be asked"),
     "vercel-alias-uncovered": Code(W, "an alias is outside the project's domains and is not moved"),
