@@ -27,6 +27,7 @@ COMMANDS = {
     "cancel": ("taly.cli.runs:cancel", "Ask a run to stop."),
     "record": ("taly.cli.history:record", "Pin what is live as a release (for CI)."),
     "mark": ("taly.cli.history:mark", "Mark a release good or bad."),
+    "checkpoint": ("taly.cli.checkpoint:checkpoint", "Keep what a migration may destroy."),
     "init": ("taly.cli.init:init", "Write a taly.toml from your checkout and vendors."),
     "sandbox": ("taly.cli.sandbox:sandbox", "Run an emulated platform on this machine."),
     "demo": ("taly.cli.demo:demo", "See it all on an emulated platform, in two minutes."),

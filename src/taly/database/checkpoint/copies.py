@@ -37,6 +37,12 @@ def may_create(connection: psycopg.Connection) -> bool:
     return bool(row and row[0])
 
 
+def exists(connection: psycopg.Connection, name: str) -> bool:
+    """Whether the server has a database of that name."""
+    row = connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,)).fetchone()
+    return row is not None
+
+
 def check_may_create(connection: psycopg.Connection, target: Target) -> None:
     """Refused when the user may not create databases."""
     if not may_create(connection):
@@ -50,8 +56,10 @@ def check_may_create(connection: psycopg.Connection, target: Target) -> None:
 
 def copy_database(target: Target, source: str, name: str) -> None:
     """Copy a database that has no sessions, file by file; raises what the server says else."""
-    options = [SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(source))]
-    with _maintenance(target) as connection:
+    options: list[Composable] = [
+        SQL("CREATE DATABASE {} TEMPLATE {}").format(Identifier(name), Identifier(source))
+    ]
+    with _maintenance(target, without=source) as connection:
         if connection.info.server_version >= 150_000:
             options.append(SQL("STRATEGY FILE_COPY"))
         connection.execute(SQL(" ").join(options))
@@ -68,8 +76,7 @@ def seal_database(target: Target, name: str) -> None:
 def drop_database(target: Target, name: str) -> None:
     """Drop a copy, whoever is connected to it; nothing when it is not there."""
     with _maintenance(target) as connection:
-        known = connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
-        if known.fetchone() is not None:
+        if exists(connection, name):
             connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
@@ -121,10 +128,10 @@ def _create_empty(target: Target, name: str) -> None:
 
 
 @contextmanager
-def _maintenance(target: Target) -> Iterator[psycopg.Connection]:
-    """A connection to a database of the same server that is not the target's."""
+def _maintenance(target: Target, without: str = "") -> Iterator[psycopg.Connection]:
+    """A connection to another database of the same server."""
     refused: TalyError | None = None
-    for database in MAINTENANCE:
+    for database in (name for name in MAINTENANCE if name != without):
         try:
             with connected(target, database, autocommit=True) as connection:
                 connection.execute("SELECT 1")

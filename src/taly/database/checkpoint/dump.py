@@ -61,6 +61,11 @@ class Client:
         """Whether it has ended, well or not."""
         return self._process.poll() is not None
 
+    def check(self) -> None:
+        """Raise what its last words mean when it has failed already."""
+        if self.has_ended and self._process.returncode != 0:
+            raise self.failure()
+
     def wait(self, report: Report, what: str, folder: Path | None = None, whole: int = 0) -> None:
         """Return when it has ended well; the bytes that `folder` holds are its progress.
 
@@ -70,8 +75,7 @@ class Client:
             if folder is not None:
                 report(what, _bytes_in(folder), whole)
             time.sleep(LOOK_S)
-        if self._process.returncode != 0:
-            raise self.failure()
+        self.check()
         if folder is not None:
             size = _bytes_in(folder)
             report(what, size, size)

@@ -25,6 +25,8 @@ from taly.database.checkpoint.manifest import (
 from taly.errors import Refused, UsageError
 
 DUMP = "dump"
+TEMPLATE = "template"
+"""A file with the name of the copy on the server."""
 DESTROYED = "destroyed"
 MIGRATIONS = "migrations"
 LOCK = ".lock"
@@ -112,13 +114,13 @@ def write_file(path: Path, data: bytes) -> None:
 def facts_of(folder: Path) -> tuple[FileFacts, ...]:
     """Size and checksum of every file, in the order of paths."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
-    return tuple(
-        FileFacts(
-            path=path.relative_to(folder).as_posix(),
-            bytes=path.stat().st_size,
-            sha256=digest(path),
-        )
-        for path in paths
+    return tuple(fact_of(folder, path) for path in paths)
+
+
+def fact_of(folder: Path, path: Path) -> FileFacts:
+    """Size and checksum of one file."""
+    return FileFacts(
+        path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=digest(path)
     )
 
 
@@ -130,7 +132,8 @@ def digest(path: Path) -> str:
 
 def damage(checkpoint: Checkpoint) -> Iterator[str]:
     """Every file that is not what the manifest says, with the difference."""
-    for facts in checkpoint.manifest.files:
+    after = checkpoint.after.files if checkpoint.after else ()
+    for facts in (*checkpoint.manifest.files, *after):
         path = checkpoint.path / facts.path
         try:
             size = path.stat().st_size
@@ -201,6 +204,14 @@ def remove(path: Path) -> None:
 def left_over(base: Path) -> list[Path]:
     """Folders that a killed process left."""
     return [path for path in sorted(base.glob(f"{PARTIAL}*")) if not _is_held(path)]
+
+
+def template_in(partial: Path) -> str:
+    """The copy on the server that belongs to a folder which was left over; empty when none."""
+    try:
+        return (partial / TEMPLATE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
 
 
 def _is_held(path: Path) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from taly.errors import Refused
 
@@ -165,7 +165,9 @@ class After(_Strict):
     ledger: tuple[LedgerRow, ...]
     applied: tuple[str, ...]
     """Those of the pending migrations that are applied now."""
-    notes: tuple[str, ...] = Field(default=())
+    notes: tuple[str, ...]
+    files: tuple[FileFacts, ...]
+    """Those that came with it."""
 
 
 M = TypeVar("M", Manifest, After)

@@ -60,6 +60,8 @@ def connected(
             application_name="taly",
             prepare_threshold=None,
             keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=6,
             autocommit=autocommit,
             **other,  # type: ignore[arg-type]  # psycopg types every keyword by its own name
         ) as connection:
@@ -83,6 +85,12 @@ def explained(target: Target, error: psycopg.Error) -> TalyError:
                 f"the server of {target.place} has no room left: {said}",
                 reference="database-disk-full",
                 hint="taly checkpoint prune",
+            )
+        case psycopg.errors.ObjectInUse():
+            return VendorUnavailable(
+                f"database {target.place} is in use: {said}",
+                reference="database-in-use",
+                hint="taly checkpoint --backup dump",
             )
         case psycopg.errors.LockNotAvailable():
             return VendorUnavailable(

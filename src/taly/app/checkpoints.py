@@ -1,0 +1,117 @@
+"""Checkpoints of the environment's database: make, end the window, list, prove, prune."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from taly.app.context import Context
+from taly.config import STATE_DIRECTORY
+from taly.database.checkpoint.after import end_window
+from taly.database.checkpoint.contents import Report
+from taly.database.checkpoint.create import Order, create
+from taly.database.checkpoint.folder import Checkpoint, Unreadable, every, named
+from taly.database.checkpoint.manifest import Backup
+from taly.database.checkpoint.prune import Pruned, prune
+from taly.database.checkpoint.verify import Proof, verify
+from taly.database.connection import Target, target_of
+from taly.errors import UsageError
+from taly.model.environment import Component
+
+FOLDER = "checkpoints"
+CI_COMMITS = (
+    *("GITHUB_SHA", "CI_COMMIT_SHA", "CIRCLE_SHA1", "BUILDKITE_COMMIT", "BITBUCKET_COMMIT"),
+)
+
+
+def make(
+    context: Context, *, component: str, backup: Backup, commit: str, label: str, report: Report
+) -> Checkpoint:
+    """Keep what the next `prisma migrate deploy` may destroy; for CI, just before it.
+
+    `commit` empty = the CI's own. Raises TalyError; then nothing is left behind.
+    """
+    chosen = _component(context, component)
+    return create(
+        Order(
+            base=_base(context),
+            target=_target(context, chosen),
+            migrations=Path(chosen.settings["migrations"]),
+            environment=context.environment.name,
+            component=chosen.name,
+            backup=backup,
+            commit=commit or _ci_commit(context),
+            label=label,
+            by=context.by,
+            now=context.clock.now(),
+            report=report,
+        )
+    )
+
+
+def close(context: Context, *, component: str, name: str) -> Checkpoint:
+    """Record that the migrations are done; for CI, right behind them."""
+    chosen = _component(context, component)
+    return end_window(
+        _base(context),
+        _target(context, chosen),
+        environment=context.environment.name,
+        component=chosen.name,
+        name=name,
+        by=context.by,
+        now=context.clock.now(),
+    )
+
+
+def kept(context: Context) -> Sequence[Checkpoint | Unreadable]:
+    """All checkpoints of this environment's folder, newest first."""
+    return every(_base(context))
+
+
+def prove(context: Context, name: str, report: Report) -> Proof:
+    """Restore a checkpoint into a scratch database and compare."""
+    checkpoint = named(_base(context), name)
+    chosen = _component(context, checkpoint.manifest.component)
+    return verify(checkpoint, _target(context, chosen), report)
+
+
+def retain(context: Context, *, component: str, keep: int) -> Pruned:
+    """Keep that many of the newest; the others go."""
+    chosen = _component(context, component)
+    return prune(
+        _base(context),
+        environment=context.environment.name,
+        component=chosen.name,
+        keep=keep,
+        target=lambda: _target(context, chosen),
+    )
+
+
+def _base(context: Context) -> Path:
+    return context.config.path.parent / STATE_DIRECTORY / FOLDER
+
+
+def _component(context: Context, name: str) -> Component:
+    databases = [one for one in context.environment.components if one.provider == "postgres"]
+    chosen = [one for one in databases if one.name == name] if name else databases
+    if len(chosen) == 1:
+        return chosen[0]
+    names = ", ".join(one.name for one in databases)
+    if not databases:
+        raise UsageError(
+            'taly.toml has no component with provider = "postgres"',
+            reference="no-database",
+            hint="taly init   (or add one to taly.toml)",
+        )
+    raise UsageError(
+        f"there is no database {name!r}; there are {names}" if name else f"which one: {names}?",
+        reference="no-such-component",
+        hint=f"taly checkpoint --component {databases[0].name}",
+    )
+
+
+def _target(context: Context, component: Component) -> Target:
+    return target_of(component.settings, context.environ)
+
+
+def _ci_commit(context: Context) -> str:
+    found = (context.environ.get(name, "") for name in CI_COMMITS)
+    return next((commit for commit in found if commit), "")

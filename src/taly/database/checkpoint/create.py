@@ -1,0 +1,316 @@
+"""Make a checkpoint: everything from one instant, complete or not there at all."""
+
+import errno
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from taly import __version__
+from taly.database.checkpoint import catalog_file, copies, facts
+from taly.database.checkpoint.contents import Report, contents, large_objects, tables
+from taly.database.checkpoint.destroyed import Selection, copy_out
+from taly.database.checkpoint.dump import dump
+from taly.database.checkpoint.folder import (
+    DUMP,
+    TEMPLATE,
+    Checkpoint,
+    facts_of,
+    load,
+    making,
+    name_for,
+    write_file,
+)
+from taly.database.checkpoint.manifest import (
+    MANIFEST,
+    Backup,
+    BackupFacts,
+    Kept,
+    Manifest,
+    MigrationText,
+    TableContent,
+    sealed,
+)
+from taly.database.checkpoint.pending import Script, about_to_be_lost, keep, scripts
+from taly.database.checkpoint.session import check_no_deploy, snapshot
+from taly.database.connection import Target
+from taly.database.ledger import Ledger
+from taly.database.programs import Programs, find_programs
+from taly.errors import Refused, TalyError, UsageError
+
+COMPRESSED = 0.6
+"""A dump is at most this much of its tables: with gzip 1 it was 0.27, indexes not counted."""
+SPARE_BYTES = 16 << 20
+
+Free = Callable[[Path], int]
+
+
+def free_bytes(path: Path) -> int:
+    """Room on the disk that holds the folder."""
+    return shutil.disk_usage(path).free
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to make, and for whom."""
+
+    base: Path
+    """The folder of all checkpoints."""
+    target: Target
+    migrations: Path
+    environment: str
+    component: str
+    backup: Backup
+    commit: str
+    label: str
+    by: str
+    now: datetime
+    report: Report
+    free: Free = free_bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class _Parts:
+    """What was made of a checkpoint so far."""
+
+    moment: facts.Moment
+    backup: BackupFacts
+    ledger: Ledger
+    ledger_found: bool
+    scripts: tuple[Script, ...]
+    migrations: tuple[MigrationText, ...]
+    tables: tuple[TableContent, ...] = ()
+    large_objects: int = 0
+    destroyed: tuple[Kept, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+
+def create(order: Order) -> Checkpoint:
+    """Make a checkpoint of the database as it is now.
+
+    Raises TalyError in all its kinds; then nothing is left of it, here and on the server.
+    """
+    check_no_deploy(order.target)
+    name = name_for(order.label, order.commit, order.now)
+    try:
+        with making(order.base, name) as folder:
+            parts = _fill(order, folder)
+            try:
+                write_file(folder / MANIFEST, sealed(_manifest(order, name, parts, folder)))
+            except BaseException:
+                _drop_template(order.target, parts.backup.template)
+                raise
+    except OSError as error:
+        raise _not_written(order, error) from error
+    return load(order.base / name)
+
+
+def _fill(order: Order, folder: Path) -> _Parts:
+    if order.backup == "template":
+        try:
+            return _from_template(order, folder)
+        except _NoTemplate as error:
+            return _from_snapshot(order, folder, "dump", str(error))
+    return _from_snapshot(order, folder, order.backup, "")
+
+
+class _NoTemplate(Exception):
+    """The server does not make a copy of the database now."""
+
+
+def _from_template(order: Order, folder: Path) -> _Parts:
+    """Copy first, then read everything from the copy: it is nobody's, so it stays one instant.
+
+    The instant itself is read just before: what is written between the two is in the copy, and
+    counts as changed since, which comparison finds equal.
+    """
+    target = order.target
+    with snapshot(target) as connection:
+        moment = facts.moment(connection, target)
+    name = copies.template_name(moment.database.name, f"{datetime.now(UTC):%Y%m%dt%H%M%S%f}")
+    mark = folder / TEMPLATE
+    write_file(mark, name.encode())  # before it is made, so that `prune` finds it after a kill
+    order.report("template copy", 0, moment.database.bytes)
+    try:
+        copies.copy_database(target, moment.database.name, name)
+    except TalyError as error:
+        mark.unlink()
+        raise _NoTemplate(error.message) from error
+    try:
+        order.report("template copy", moment.database.bytes, moment.database.bytes)
+        backup = BackupFacts(
+            kind="template", asked="template", template=name, program="CREATE DATABASE"
+        )
+        with snapshot(target, name) as connection:
+            parts = _read(order, folder, connection, moment, backup)
+            _content(order, folder, connection, parts, order.report)
+        copies.seal_database(target, name)
+    except BaseException:
+        _drop_template(target, name)
+        raise
+    return parts
+
+
+def _drop_template(target: Target, name: str) -> None:
+    if name:
+        copies.drop_database(target, name)
+
+
+def _from_snapshot(order: Order, folder: Path, kind: Backup, why: str) -> _Parts:
+    """Read everything from one exported snapshot, through which `pg_dump` looks as well."""
+    with snapshot(order.target) as connection:
+        server = connection.info.server_version
+        programs = find_programs(server) if kind == "dump" else None
+        exported = _export(connection)
+        moment = facts.moment(connection, order.target, exported=exported)
+        backup = BackupFacts(
+            kind=kind,
+            asked=order.backup,
+            why=why,
+            program=f"pg_dump {programs.version}" if programs else "",
+        )
+        parts = _read(order, folder, connection, moment, backup)
+        if programs is None:
+            _content(order, folder, connection, parts, order.report)
+        else:
+            _dumped(order, folder, connection, parts, programs)
+    return parts
+
+
+def _export(connection: psycopg.Connection) -> str:
+    row = connection.execute("SELECT pg_export_snapshot()").fetchone()
+    assert row is not None, "it gives a name"
+    return str(row[0])
+
+
+def _read(
+    order: Order,
+    folder: Path,
+    connection: psycopg.Connection,
+    moment: facts.Moment,
+    backup: BackupFacts,
+) -> _Parts:
+    """The small parts: ledger, texts, catalog. First, so that what is wrong is known at once."""
+    ledger, found = facts.ledger_of(connection, order.target)
+    read = scripts(order.migrations, ledger)
+    catalog_file.write_catalog(folder / catalog_file.BEFORE, moment.catalog)
+    return _Parts(
+        moment=moment,
+        backup=backup,
+        ledger=ledger,
+        ledger_found=found,
+        scripts=read,
+        migrations=keep(read, folder),
+    )
+
+
+def _dumped(
+    order: Order,
+    folder: Path,
+    connection: psycopg.Connection,
+    parts: _Parts,
+    programs: Programs,
+) -> None:
+    """Dump, and take the contents meanwhile: both see the same snapshot."""
+    whole = sum(table.bytes for table in tables(connection))
+    needed = int(whole * COMPRESSED) + SPARE_BYTES
+    free = order.free(folder)
+    if free < needed:
+        raise Refused(
+            f"a dump may need {_mb(needed)} in {order.base}, and {_mb(free)} are free",
+            reference="checkpoint-no-space",
+            hint="taly checkpoint prune   (or --backup template)",
+        )
+    with dump(programs, order.target, parts.moment.instant.exported, folder / DUMP) as client:
+
+        def watched(what: str, done: int, of: int) -> None:
+            client.check()
+            order.report(what, done, of)
+
+        _content(order, folder, connection, parts, watched)
+        client.wait(order.report, "dump", folder / DUMP)
+
+
+def _content(
+    order: Order, folder: Path, connection: psycopg.Connection, parts: _Parts, report: Report
+) -> None:
+    """What the migrations are about to destroy; counts and checksums, where there is a backup."""
+    lost = about_to_be_lost(parts.scripts)
+    selection = Selection(connection, order.target.schema)
+    parts.destroyed = copy_out(connection, selection.add(lost.known), folder, report)
+    parts.unseen = (*lost.unseen, *selection.unseen)
+    if parts.backup.kind != "none":
+        parts.tables = contents(connection, tables(connection), report)
+        parts.large_objects = large_objects(connection)
+
+
+def _manifest(order: Order, name: str, parts: _Parts, folder: Path) -> Manifest:
+    return Manifest(
+        taly=__version__,
+        name=name,
+        environment=order.environment,
+        component=order.component,
+        commit=order.commit,
+        label=order.label,
+        by=order.by,
+        made_at=order.now,
+        database=parts.moment.database,
+        instant=parts.moment.instant,
+        schema_name=order.target.schema,
+        ledger_found=parts.ledger_found,
+        ledger=facts.ledger_rows(parts.ledger),
+        migrations=parts.migrations,
+        backup=parts.backup,
+        tables=parts.tables,
+        large_objects=parts.large_objects,
+        destroyed=parts.destroyed,
+        unseen=parts.unseen,
+        notes=tuple(_notes(order, parts)),
+        files=facts_of(folder),
+    )
+
+
+def _notes(order: Order, parts: _Parts) -> list[str]:
+    notes = []
+    if not parts.ledger_found:
+        notes.append(f"there is no _prisma_migrations in schema {order.target.schema} yet")
+    if not any(script.pending for script in parts.scripts):
+        notes.append(f"no migration of {order.migrations} is pending")
+    notes += [
+        f"{row.name} did not finish: `prisma migrate deploy` stops at it (P3009)"
+        for row in parts.ledger.unfinished
+    ]
+    notes += [
+        f"{script.name}: migration.sql is not what was applied: its checksum differs"
+        for script in parts.scripts
+        if not script.as_applied
+    ]
+    known = {script.name for script in parts.scripts}
+    notes += [
+        f"{row.name} is applied, and this checkout does not have it"
+        for row in parts.ledger.applied
+        if row.name not in known
+    ]
+    return notes
+
+
+def _not_written(order: Order, error: OSError) -> TalyError:
+    said = error.strerror or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Refused(
+            f"there is no room left in {order.base}: {said}",
+            reference="checkpoint-no-space",
+            hint="taly checkpoint prune",
+        )
+    return UsageError(
+        f"the checkpoint cannot be written in {order.base}: {said}",
+        reference="checkpoint-not-written",
+        hint=f"ls -ld {order.base}",
+    )
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1_000_000:,.0f} MB"
