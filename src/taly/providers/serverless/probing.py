@@ -61,6 +61,9 @@ class Prober:
         differing = [name for name, value in wanted.items() if state.get(name) != value]
         if "directory" not in wanted and "code" not in wanted:
             return ", ".join(differing)
+        if state["stack"] != "ready":
+            # GetTemplate then tells what was tried, and functions may have got it before the rest.
+            return f"the stack is {state['stack']}"
         if differing == ["code"]:
             return "the functions run other code than the directory holds"
         if differing:
