@@ -158,7 +158,7 @@ def test_going_back_and_forth_leaves_names_marks_and_the_last_good_release_as_th
     sandbox: Callable[..., Sandbox],
 ) -> None:
     """Netlify and Vercel forget what was live before a rollback; taly does not."""
-    box = sandbox("taly", SPEED)
+    box = sandbox("taly", 3 * SPEED)
     before = body(box.taly("releases", "--json"))
     members = {one["name"]: one["members"] for one in before["releases"]}
     for target in ("R3", "R1"):
