@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
+from taly.clock import SystemClock
 from taly.errors import VendorRefused
 from taly.model.plan import Step, StepKind
 from taly.model.ports import Attempt, Failed
 from taly.providers.apprunner import judging
 from taly.providers.apprunner.facts import Look, Operation
+from taly.providers.apprunner.reading import Reader
 from taly.providers.apprunner.writing import require_running
-from taly.providers.aws import aws_errors
+from taly.providers.aws import AwsClients, aws_errors
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 REPO = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/backend"
@@ -146,3 +148,30 @@ def test_a_request_that_botocore_refuses_was_surely_not_sent() -> None:
 
     with pytest.raises(VendorRefused), aws_errors("x:Y"):
         raise ParamValidationError(report="missing")
+
+
+def test_a_deployment_that_could_not_be_reverted_leaves_nothing_that_is_known_to_serve() -> None:
+    """The service is RUNNING then, set to the image that failed."""
+    before = operation(-60, "SUCCEEDED")
+    half_way = look(operation(0, "ROLLBACK_FAILED"), before)
+    failed = judging.left_half_way(half_way)
+    assert failed is not None
+    assert "ROLLBACK_FAILED" in failed.reason
+    assert judging.left_half_way(look(operation(0, "ROLLBACK_SUCCEEDED"), before)) is None
+    assert judging.left_half_way(look(operation(30, "SUCCEEDED"), *half_way.operations)) is None
+    paused = operation(30, "SUCCEEDED", "PAUSE_SERVICE")
+    assert judging.left_half_way(look(paused, *half_way.operations)) is not None
+
+
+def test_a_deleted_service_is_not_the_one_that_has_its_name_now() -> None:
+    class Asked(Reader):
+        def ask(self, service: str, operation: str, **request: Any) -> dict[str, Any]:
+            names = {"gone": "DELETED", "here": "RUNNING"}
+            return {
+                "ServiceSummaryList": [
+                    {"ServiceName": "backend", "ServiceArn": arn, "Status": status}
+                    for arn, status in names.items()
+                ]
+            }
+
+    assert Asked(AwsClients({}), "eu-central-1", SystemClock()).find("backend") == "here"

@@ -7,7 +7,7 @@ from taly.model.plan import Step
 from taly.model.ports import Attempt, Failed, InFlight
 from taly.model.release import Evidence, State
 from taly.providers.apprunner import configuration
-from taly.providers.apprunner.facts import Look, Operation
+from taly.providers.apprunner.facts import DEPLOYING, Look, Operation
 from taly.providers.apprunner.identifiers import canonical, parse_identifier, short_digest
 
 SKEW = timedelta(seconds=2)
@@ -80,6 +80,12 @@ def ended_badly(own: Operation | None, look: Look) -> Failed | None:
     why = WHY.get(own.status, "an end that taly does not know")
     took = f" after {_minutes(own)}" if own.ended_at else ""
     return Failed(reason=f"{own.type} ended {own.status}{took}: {why}", evidence=(seen(look),))
+
+
+def left_half_way(look: Look) -> Failed | None:
+    """The last deployment failed and could not be reverted: then nobody knows what serves."""
+    last = next((one for one in look.operations if one.type in DEPLOYING), None)
+    return ended_badly(last, look) if last and last.status == "ROLLBACK_FAILED" else None
 
 
 def changed_besides(attempt: Attempt | None, look: Look, sent: str) -> str:

@@ -190,6 +190,8 @@ class AppRunnerProvider:
             return flight
         if bad := judging.ended_badly(own, look):
             return bad
+        if step.kind is StepKind.VERIFY and (bad := judging.left_half_way(look)):
+            return bad
         return self._compare(step, attempt, look, reader)
 
     def _compare(self, step: Step, attempt: Attempt | None, look: Look, reader: Reader) -> Probe:

@@ -47,6 +47,8 @@ class Reader:
         known: list[str] = []
         for page in self._pages("apprunner", "list_services", "NextToken"):
             for service in page["ServiceSummaryList"]:
+                if service.get("Status") == "DELETED":
+                    continue  # listed for a while yet, and its name may be another's already
                 if service.get("ServiceName") == name:
                     return str(service["ServiceArn"])
                 known.append(str(service.get("ServiceName")))
