@@ -68,14 +68,17 @@ def serving(project: Project, rolling: Rolling | None, *, pinned: str = "") -> S
 
 
 def uncovered(project: Project, domains: frozenset[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names made by hand, which no rollback moves: (those showing what is live, the others).
+    """Names that no rollback moves: (made by hand and showing what is live, the others).
 
-    The others were pinned to something else before we came, on purpose: they do not count.
+    The others were pinned to something else before we came, on purpose, or show nothing at all
+    (a domain that was added and never set up): they do not count.
     """
     named = project.production.id if project.production else ""
     by_hand = [
         alias for alias in project.aliases if alias.is_production and alias.domain not in domains
     ]
     following = tuple(alias.domain for alias in by_hand if alias.points_to == named)
-    pinned = tuple(alias.domain for alias in by_hand if alias.points_to != named)
-    return following, pinned
+    pinned = [alias.domain for alias in by_hand if alias.points_to != named]
+    if project.job is None or not project.job.is_running:  # else they may just be moving
+        pinned += [alias.domain for alias in project.aliases if not alias.points_to]
+    return following, tuple(dict.fromkeys(pinned))

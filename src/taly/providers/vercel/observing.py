@@ -130,6 +130,9 @@ def _notes(project: Project, seen: Serving, following: tuple[str, ...]) -> Itera
         yield "Auto-assignment of production domains is off: pushes stay staged until a promote."
     if following:
         yield f"Made by hand, so a rollback does not move it: {', '.join(following)}."
+    empty = [one.domain for one in project.aliases if one.is_production and not one.points_to]
+    if empty:
+        yield f"Shows no deployment at all, so it is not looked at: {', '.join(empty)}."
     strays = seen.strays(seen.live)
     if strays:
         yield f"The production names disagree: {', '.join(strays)} show another deployment."
