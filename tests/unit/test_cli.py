@@ -1,6 +1,8 @@
 """The command line's own part: what it prints, and what a script sees of an error."""
 
+import errno
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ from factories import finished_run, plan_to, ran, releases, snapshot
 from taly.app.discover import Health
 from taly.app.history import History
 from taly.cli import discover, main, run_summary
-from taly.cli.output import out
+from taly.cli.output import out, write_file
+from taly.engine.store import open_store
+from taly.errors import UsageError
 from taly.model.plan import Plan
 from taly.model.release import Mark
 from taly.planning.planner import PlanOptions
@@ -126,3 +130,25 @@ def test_a_plan_that_leaves_everything_out_does_not_say_that_it_is_live() -> Non
     )
     (said,) = [f for f in plan_to("R2", *seen).findings if f.code == "nothing-to-do"]
     assert said.text == "R2 is what is live"
+
+
+def test_nobody_reading_on_is_no_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def left(**_: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(main.cli, "invoke", lambda _: left())
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    assert main.run(["status"]) == 130
+
+
+def test_a_file_that_cannot_be_written_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written: Is a directory"):
+        write_file(tmp_path, "{}")
+
+
+def test_a_store_that_cannot_be_opened_is_the_users_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for store in (tmp_path, tmp_path / "file" / "store.db"):
+        with pytest.raises(UsageError, match="cannot be opened"):
+            open_store(str(store))

@@ -9,7 +9,7 @@ import click
 
 from taly.app.init import Draft, draft
 from taly.app.matching import Question
-from taly.cli.output import err, out, print_json
+from taly.cli.output import err, out, print_json, write_file
 from taly.errors import ExitCode, UsageError
 from taly.providers.inventory import Listed
 
@@ -54,7 +54,7 @@ def init(
             reference="init-found-nothing",
             hint="taly init PATH-OF-YOUR-CHECKOUT",
         )
-    target.write_text(made.text, encoding="utf-8")
+    write_file(target, made.text)
     seen = _check(target)
     if as_json:
         print_json(

@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from contextlib import suppress
 
 import click
 
@@ -86,15 +87,16 @@ def run(arguments: list[str]) -> int:
     """Run one command line; its exit code."""
     try:
         code = cli.main(args=arguments, prog_name="taly", standalone_mode=False)
-    except BrokenPipeError:
-        sys.stderr.close()
+        sys.stdout.flush()
+    except SystemExit:  # how Click and Rich leave when nobody reads on: `taly status | head -1`
         return int(ExitCode.INTERRUPTED)
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("TALY_DEBUG") and _is_bug(error):
             raise
         told = _told(error)
         if "--json" in arguments:
-            print_error_json(told)
+            with suppress(OSError):  # stdout itself may be what failed
+                print_error_json(told)
         return int(told.exit_code)
     return int(code) if isinstance(code, int) else int(ExitCode.OK)
 

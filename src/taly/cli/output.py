@@ -5,12 +5,13 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.theme import Theme
 
-from taly.errors import TalyError
+from taly.errors import TalyError, UsageError
 
 FORMAT_VERSION = "1.0"
 """Of every `--json` output: a minor adds, a major changes (Terraform's rule)."""
@@ -68,6 +69,18 @@ def print_json(kind: str, body: Mapping[str, Any]) -> None:
     """Print one JSON document on stdout: format_version, kind, then `body`."""
     document = {"format_version": FORMAT_VERSION, "kind": kind, **body}
     sys.stdout.write(json.dumps(document, indent=2, default=_plain, ensure_ascii=False) + "\n")
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a file that the user named; UsageError when that cannot be."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}",
+            reference="file-not-writable",
+            hint="the same command with another file",
+        ) from error
 
 
 def _plain(value: Any) -> Any:

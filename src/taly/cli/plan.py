@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taly.cli.options import environment_options, json_option, opened, plan_options
-from taly.cli.output import err, out, print_json
+from taly.cli.output import err, out, print_json, write_file
 from taly.errors import ExitCode
 from taly.planning.planner import PlanOptions
 
@@ -52,7 +52,7 @@ def plan(
     if output and not planned.refused:
         from taly.engine.codec import plan_to_json
 
-        Path(output).write_text(plan_to_json(planned.plan), encoding="utf-8")
+        write_file(Path(output), plan_to_json(planned.plan))
     if as_json:
         print_json("plan", plan_body(planned))
     else:

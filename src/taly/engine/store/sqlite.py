@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from taly.engine.store.database import Result, Row, Transaction, queries, unreachable, upgrade
+from taly.errors import UsageError
 
 BUSY_TIMEOUT_S = 30.0
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
@@ -18,8 +19,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         """Open the file, made for its owner's eyes only where it is new."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        _make(path)
         self._lock = threading.Lock()
         # Transactions are begun and ended by us, so that a write takes its lock at the beginning.
         self._connection = sqlite3.connect(
@@ -79,6 +79,18 @@ class SqliteDatabase:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+
+def _make(path: Path) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise UsageError(
+            f"the store {path} cannot be opened: {error.strerror}",
+            reference="store-not-writable",
+            hint="taly runs --store FILE",
+        ) from error
 
 
 class _Statements:
