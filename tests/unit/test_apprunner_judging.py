@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -175,3 +176,18 @@ def test_a_deleted_service_is_not_the_one_that_has_its_name_now() -> None:
             }
 
     assert Asked(AwsClients({}), "eu-central-1", SystemClock()).find("backend") == "here"
+
+
+def test_cloudtrail_is_asked_more_patiently_than_the_others() -> None:
+    """Three services looked at together would otherwise be unobserved for its rate limit."""
+    made: dict[str, int] = {}
+
+    class Clients(AwsClients):
+        def client(self, service: str, region: str, *, attempts: int = 4) -> Any:
+            made[service] = attempts
+            return MagicMock()
+
+    reader = Reader(Clients({}), "eu-central-1", SystemClock())
+    reader.may_read_trail()
+    reader.ask("ecr", "describe_images")
+    assert made == {"cloudtrail": 10, "ecr": 4}

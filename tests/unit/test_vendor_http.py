@@ -239,3 +239,14 @@ def test_netlify_rate_limit_convention_is_a_unix_second(headers, wait_s) -> None
 def _hang_up(self, environ, start_response):  # type: ignore[no-untyped-def]  # WSGI's own
     environ["werkzeug.socket"].shutdown(2)
     raise ConnectionError("on purpose")
+
+
+def test_a_token_with_a_line_end_is_the_token(vendor) -> None:
+    """As secret stores and files give it; a header that holds one is never sent."""
+    listener = Listener(vendor).start()
+    vendor.answers = [json(200)]
+    http = VendorHttp(vendor="acme", base_url=listener.url, token="s3cret\r\n")
+    http.read("/x")
+    assert vendor.headers[0]["Authorization"] == "Bearer s3cret"
+    http.close()
+    listener.stop()

@@ -103,7 +103,8 @@ class VendorHttp:
         self._client = httpx2.Client(
             base_url=base_url,
             verify=certificates(trust_env),
-            headers={"Authorization": f"Bearer {token}", "Accept": "application/json"},
+            # A secret store's line end is no part of the token.
+            headers={"Authorization": f"Bearer {token.strip()}", "Accept": "application/json"},
             timeout=timeout_s,
             follow_redirects=False,
             trust_env=trust_env,

@@ -15,6 +15,8 @@ HISTORY = timedelta(days=90)
 """How far back CloudTrail's event history goes."""
 OPERATIONS_A_PAGE = 20
 EVENTS_A_PAGE = 50
+ATTEMPTS = {"cloudtrail": 10}
+"""LookupEvents takes two requests a second from a whole account, and each service needs three."""
 DENIED = ("aws-access-denied", "aws-access-denied-exception", "aws-403")
 MANIFESTS = [
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -36,7 +38,7 @@ class Reader:
         """One call; errors as taly's own. The name is boto3's: `describe_service`."""
         words = "".join(word.capitalize() for word in operation.split("_"))
         with aws_errors(f"{service}:{words}"):
-            client = self._clients.client(service, self._region)
+            client = self._clients.client(service, self._region, attempts=ATTEMPTS.get(service, 4))
             answer: Mapping[str, Any] = getattr(client, operation)(**request)
         return answer
 
