@@ -43,3 +43,14 @@ def refuse_prisma_8(directory: Path) -> None:
     for pattern in ("*/migration.json", "*/*/migration.json"):
         for file in directory.glob(pattern):
             raise prisma_8(f"{file.relative_to(directory)} lies in the migrations directory")
+
+
+def down_of(directory: Path, name: str) -> str | None:
+    """The team's own `down.sql` beside a migration; None when there is none that can be read."""
+    if Path(name).name != name:  # the name may come from the database
+        return None
+    try:
+        text = (directory / name / "down.sql").read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if text.strip() else None
