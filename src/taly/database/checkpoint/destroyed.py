@@ -81,7 +81,7 @@ class Selection:
         self._connection = connection
         self._schema = schema
         self._wanted: dict[int, Wanted] = {}
-        self._followed: set[tuple[int, Reach]] = set()
+        self._followed: set[tuple[int, Reach, tuple[str, ...]]] = set()
         self.unseen: list[str] = []
 
     def add(self, losses: Iterable[Loss]) -> list[Wanted]:
@@ -126,9 +126,9 @@ class Selection:
 
     def _follow(self, oid: int, reach: Reach, columns: tuple[str, ...], why: str) -> None:
         """Rows of tables that refer to this one, as far as their foreign keys take them along."""
-        if reach == "none" or (oid, reach) in self._followed:
+        if reach == "none" or (oid, reach, columns) in self._followed:
             return
-        self._followed.add((oid, reach))
+        self._followed.add((oid, reach, columns))
         for child, on_delete, on_update, referred in self._rows(REFERRING, oid):
             taken = {
                 "truncate": True,

@@ -1,6 +1,6 @@
 """What migrations are about to destroy or overwrite, so that it can be copied out before."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -64,7 +64,6 @@ def losses(earlier: Sequence[str], pending: Sequence[tuple[str, str]]) -> Losses
             found.unseen.append(f"{name} does not parse: {str(error).splitlines()[0]}")
             continue
         reader.compare()
-    found.known = list(_merged(found.known))
     return found
 
 
@@ -178,15 +177,6 @@ class _Reader:
         # What is gone from the schema stays gone: it is the first migration's doing.
         if not any(replace(loss, migration=one.migration) == one for one in self.found.known):
             self.found.known.append(loss)
-
-
-def _merged(found: Iterable[Loss]) -> Iterator[Loss]:
-    """One loss for each thing and migration: whole rows cover its columns."""
-    found = list(found)
-    whole = {(one.kind, one.name) for one in found if not one.columns}
-    for loss in found:
-        covered = (loss.kind, loss.name) in whole
-        yield replace(loss, columns=()) if covered else loss
 
 
 def _update(reader: _Reader, node: Node) -> None:
