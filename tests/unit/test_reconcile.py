@@ -306,7 +306,7 @@ def test_a_read_that_is_refused_after_the_write_proves_nothing() -> None:
     assert end.reference == "fake-409"
 
 
-def test_polls_start_at_a_second_and_grow_to_ten() -> None:
+def test_polls_start_at_a_second_and_grow_to_five() -> None:
     world = vendor(operation_s=500)
     job = reconcile(
         STEP, run_id=RUN, provider=world, clock=world.clock,
@@ -318,7 +318,7 @@ def test_polls_start_at_a_second_and_grow_to_ten() -> None:
         world.clock.sleep(pause)
     assert pauses[0] == 1
     assert pauses == sorted(pauses)
-    assert pauses[-1] == 10
+    assert pauses[-1] == 5
 
 
 def test_a_provider_that_breaks_before_the_write_fails_after_it_is_unknown() -> None:

@@ -2,8 +2,7 @@
 
 import pytest
 
-from taly.errors import UsageError
-from taly.providers.serverless import match_directory
+from taly.planning.timestamps import directories_meant
 from taly.providers.serverless.directories import grouped
 
 FIRST = "1795092773786-2026-11-19T12:52:53.786Z"
@@ -30,26 +29,20 @@ ALL = (FIRST, SECOND, OTHER_DAY)
     ],
 )
 def test_serverless_timestamps_every_form_is_accepted(text: str) -> None:
-    assert match_directory(text, ALL) == FIRST
+    assert directories_meant(text, ALL) == [FIRST]
 
 
-def test_serverless_timestamp_that_matches_two_is_refused() -> None:
-    with pytest.raises(UsageError) as refused:
-        match_directory("2026-11-19T12:52", ALL)
-    assert refused.value.reference == "deployment-ambiguous"
-    assert FIRST in refused.value.message
-    assert SECOND in refused.value.message
+def test_serverless_timestamp_that_matches_two_names_both() -> None:
+    assert directories_meant("2026-11-19T12:52", ALL) == [FIRST, SECOND]
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-11-21", "2026-13-40T99:99", "42"])
 def test_serverless_timestamp_that_matches_none_is_refused(text: str) -> None:
-    with pytest.raises(UsageError) as refused:
-        match_directory(text, ALL)
-    assert refused.value.reference == "deployment-unknown"
+    assert directories_meant(text, ALL) == []
 
 
 def test_serverless_minute_is_enough_when_only_one_matches() -> None:
-    assert match_directory("2026-11-20T12:52", ALL) == OTHER_DAY
+    assert directories_meant("2026-11-20T12:52", ALL) == [OTHER_DAY]
 
 
 def test_serverless_directories_of_another_stage_or_shape_are_left_out() -> None:

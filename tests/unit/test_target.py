@@ -179,3 +179,23 @@ class TestReach:
         forgotten = replace(API, history=API.history[:1])
         (found,) = hindrances(releases(WEB, API).all[1], by_name(WEB, forgotten))
         assert found.code == "target-gone"
+
+
+class TestByDirectory:
+    """A timestamp of `serverless deploy list` names the release that its deployment came with."""
+
+    OLD = "1772438400000-2026-03-02T08:00:00.000Z"
+    NEW = "1772440200000-2026-03-02T08:30:00.000Z"
+
+    @pytest.mark.parametrize("text", [OLD, "1772438400000", "2026-03-02T08:00:00.000Z"])
+    def test_the_upload_is_meant_and_not_what_was_live_at_that_time(self, text: str) -> None:
+        known = ran("mail", (-600, "older"), (5, self.OLD), (35, self.NEW))
+        found = choose(text, releases(known), by_name(known), at(600))
+        assert found.release.members == {"mail": self.OLD}
+
+    def test_one_that_matches_two_releases_is_refused(self) -> None:
+        near = "1772438400500-2026-03-02T08:00:00.500Z"
+        known = ran("mail", (-600, "older"), (5, self.OLD), (120, near))
+        with pytest.raises(Refused) as refused:
+            choose("2026-03-02T08:00:00", releases(known), by_name(known), at(600))
+        assert refused.value.reference == "target-ambiguous"

@@ -36,7 +36,7 @@ from taly.model.ports import Attempt, Clock, Failed, InFlight, Other, Probe, Pro
 
 MAX_SENDS = 3
 """Writes sent for one step by one process, when the answers were lost and nothing came of them."""
-POLL_MIN_S, POLL_MAX_S = 1.0, 10.0
+POLL_MIN_S, POLL_MAX_S = 1.0, 5.0
 POLL_SHARE = 0.04
 """A poll waits for this share of the time waited already: it is late by 2 % on average."""
 

@@ -9,6 +9,7 @@ from taly.errors import Refused
 from taly.model.release import Mark, Observation, Observed, Release
 from taly.planning.reach import hindrances, when
 from taly.planning.releases import Releases, number
+from taly.planning.timestamps import directories_meant
 
 LIST_HINT = "taly releases"
 
@@ -28,7 +29,7 @@ def choose(
     """The release that the text means.
 
     `R41`, `last-good`, `previous`, a commit of at least four digits, a label given with
-    `taly record`, or a time: ISO (UTC unless it says otherwise), `-2h`, `yesterday 14:00`.
+    `taly record`, a timestamp of `serverless deploy list`, or a time: ISO (UTC unless it says otherwise), `-2h`, `yesterday 14:00`.
     Raises Refused `target-unknown`, `target-ambiguous` or `no-good-release`.
     """
     said = text.strip()
@@ -41,6 +42,7 @@ def choose(
     attempts: tuple[Callable[[], Choice | None], ...] = (
         lambda: _by_label(said, releases),
         lambda: _by_commit(said, releases, observations),
+        lambda: _by_directory(said, releases, observations),
         lambda: _by_time(said, releases, now),
     )
     for attempt in attempts:
@@ -181,6 +183,25 @@ def _by_commit(
 
 def _same(commit: str, prefix: str) -> bool:
     return commit.startswith(prefix) or (len(commit) >= 7 and prefix.startswith(commit))
+
+
+def _by_directory(
+    said: str, releases: Releases, observations: Mapping[str, Observation]
+) -> Choice | None:
+    """What `serverless deploy list` prints; a time to the minute is a time like any other."""
+    ids = {d.id for o in observations.values() if isinstance(o, Observed) for d in o.history}
+    if re.fullmatch(r"[\d-]{10}[T ]\d\d:\d\d\s*(Z|UTC|[+-]\d\d:?\d\d)?", said):
+        return None
+    firsts = {
+        release.name: release
+        for id_ in directories_meant(said, ids)
+        if (release := next((r for r in releases if id_ in r.members.values()), None))
+    }
+    if len(firsts) > 1:
+        raise _ambiguous(said, list(firsts))
+    for release in firsts.values():
+        return Choice(release=release, why=f"{release.name} was the first with deployment {said}")
+    return None
 
 
 def _by_time(said: str, releases: Releases, now: datetime) -> Choice | None:

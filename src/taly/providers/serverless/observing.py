@@ -19,7 +19,8 @@ from taly.providers.serverless import events as stack_events
 from taly.providers.serverless import template as templates
 from taly.providers.serverless.address import Address
 from taly.providers.serverless.aws_reads import AwsReads, Resources
-from taly.providers.serverless.directories import EPOCH, Directory, grouped, instant_of
+from taly.planning.timestamps import EPOCH, instant_of
+from taly.providers.serverless.directories import Directory, grouped
 from taly.providers.serverless.events import StackOperation
 from taly.providers.serverless.history import LOOKED_AT, Content, deployment_of, read_contents
 from taly.providers.serverless.live import Live, read_live, readiness, state_of
