@@ -8,6 +8,7 @@ import pytest
 from tests.migration_cases import BASE, CASES
 
 from taly.database.connection import Target, target_of
+from taly.database.programs import find_programs
 from taly.database.scratch import (
     LiveSchema,
     NotProven,
@@ -16,11 +17,9 @@ from taly.database.scratch import (
     left_behind,
     prove,
     replayed,
-    scratch_database,
 )
 from taly.database.snapshot import read_catalog
-from taly.database.tools import find_tools
-from taly.errors import VendorRefused, VendorUnavailable
+from taly.errors import Refused, VendorUnavailable
 from taly.model.catalog import Catalog
 from taly.planning.catalog_diff import differences
 from taly.planning.down import Down, derive, team
@@ -69,12 +68,13 @@ def test_the_live_schema_is_copied_where_pg_dump_is(
     live: psycopg.Connection[Any], catalog: Catalog, postgres_url: str
 ) -> None:
     assert catalog.instant is not None
-    tools = find_tools(catalog.instant.server_version)
-    assert tools is not None
+    programs = find_programs(catalog.instant.server_version)
     live.execute("CREATE FUNCTION f() RETURNS int AS 'SELECT 1' LANGUAGE sql")
     before = read_catalog(live)
     sql = 'DROP FUNCTION f(); DROP INDEX "User_email_key";'
-    found = prove(target(postgres_url), LiveSchema(tools=tools), sql, derive("m", sql, before))
+    found = prove(
+        target(postgres_url), LiveSchema(programs=programs), sql, derive("m", sql, before)
+    )
     assert isinstance(found, Proven), found
     assert differences(before, read_catalog(live)) == ()
 
@@ -116,21 +116,6 @@ def test_earlier_migrations_that_do_not_run_make_no_copy(postgres_url: str) -> N
     assert found == NotProven(reason="no copy of the schema can be made: division by zero")
 
 
-def test_the_scratch_database_goes_when_something_raises(
-    live: psycopg.Connection[Any], postgres_url: str
-) -> None:
-    there = databases(live)
-
-    def interrupted() -> None:
-        with scratch_database(target(postgres_url)):
-            assert databases(live) > there
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert databases(live) == there
-
-
 def test_a_database_left_behind_is_found(live: psycopg.Connection[Any], postgres_url: str) -> None:
     live.execute("CREATE DATABASE taly_scratch_lost")
     try:
@@ -145,9 +130,9 @@ def test_without_createdb_it_is_refused(live: psycopg.Connection[Any], postgres_
         there = databases(live)
         host = postgres_url.rpartition("@")[2]
         url = f"postgresql://plain:SANDBOXSECRETplain@{host}"
-        with pytest.raises(VendorRefused) as raised:
+        with pytest.raises(Refused) as raised:
             prove(target(url), EARLIER, "SELECT 1", derive("m", "SELECT 1", None))
-        assert raised.value.reference == "scratch-forbidden"
+        assert raised.value.reference == "database-no-createdb"
         assert "SANDBOXSECRET" not in raised.value.message
         assert databases(live) == there
     finally:
@@ -158,9 +143,11 @@ def test_a_server_that_does_not_answer() -> None:
     gone = target("postgresql://u:SANDBOXSECRETx@127.0.0.1:1/x")
     with pytest.raises(VendorUnavailable) as raised:
         replayed(gone, ())
-    assert raised.value.reference == "scratch-unavailable"
+    assert raised.value.reference == "database-unreachable"
     assert "SANDBOXSECRET" not in raised.value.message
 
 
 def test_replaying_gives_the_same_catalog(catalog: Catalog, postgres_url: str) -> None:
-    assert differences(catalog, replayed(target(postgres_url), (BASE,))) == ()
+    empty, made = replayed(target(postgres_url), (BASE, "SELECT 1/0", "SELECT 1"))
+    assert empty.tables == ()
+    assert differences(catalog, made) == ()

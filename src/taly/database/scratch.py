@@ -4,27 +4,25 @@ The copy is a database of its own on the same server. Nothing of the live databa
 rows are not copied, so what a way down does to rows is not proved here.
 """
 
-import os
-import secrets
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 import psycopg
 from postgast import PgQueryError, split
 from psycopg.sql import SQL, Identifier
 
-from taly.database.connection import CONNECT_TIMEOUT_S, Target
+from taly.database.checkpoint.copies import may_create, scratch
+from taly.database.checkpoint.session import connected
+from taly.database.connection import Target
+from taly.database.programs import Programs, client_environment
 from taly.database.snapshot import read_catalog
-from taly.database.tools import Tools
-from taly.errors import VendorRefused, VendorUnavailable
+from taly.errors import Refused
 from taly.model.catalog import Catalog
 from taly.planning.catalog_diff import differences
 from taly.planning.down import Down
 
-PREFIX = "taly_scratch_"
 COPY_TIMEOUT_S = 120
 STATEMENT_TIMEOUT_S = 60
 
@@ -63,7 +61,7 @@ class Replay:
 class LiveSchema:
     """Make the copy from the live database as it is now, with pg_dump: before a migration."""
 
-    tools: Tools
+    programs: Programs
 
 
 Source = Replay | LiveSchema
@@ -72,119 +70,80 @@ Source = Replay | LiveSchema
 def prove(target: Target, source: Source, up: str, down: Down) -> Proven | NotProven:
     """Run `up` and then `down` on an empty copy of the schema and compare the catalogs.
 
-    Raises VendorRefused `scratch-forbidden` when the role may not create a database,
-    VendorUnavailable when the server does not answer.
+    Raises Refused `database-no-createdb` when the role may not create a database, VendorUnavailable
+    when the server does not answer.
     """
     if down.gaps and not down.sql:
         return NotProven(reason=f"there is nothing to try: {down.gaps[0]}")
-    with scratch_database(target) as url:
+    with _scratch(target) as name:
         try:
-            _build(target, source, url)
+            _build(target, source, name)
         except (psycopg.Error, _CopyFailed) as error:
             return NotProven(reason=f"no copy of the schema can be made: {_first_line(error)}")
-        try:
-            return _tried(url, target.schema, up, down)
-        except psycopg.OperationalError as error:
-            raise _unavailable(target, error) from None
+        with _session(target, name) as connection:
+            return _tried(connection, up, down)
 
 
-def _tried(url: str, schema: str, up: str, down: Down) -> Proven | NotProven:
-    with _session(url, schema) as connection:
-        before = read_catalog(connection)
-        try:
-            _run(connection, up)
-        except psycopg.Error as error:
-            return NotProven(reason=f"the migration itself fails: {_first_line(error)}")
-        after = read_catalog(connection)
-        try:
-            _take(connection, down)
-        except psycopg.Error as error:
-            return NotProven(reason=f"the way down fails: {_first_line(error)}")
-        left = tuple(one.text for one in differences(before, read_catalog(connection)))
+def _tried(connection: psycopg.Connection, up: str, down: Down) -> Proven | NotProven:
+    before = read_catalog(connection)
+    try:
+        _run(connection, up)
+    except psycopg.Error as error:
+        return NotProven(reason=f"the migration itself fails: {_first_line(error)}")
+    after = read_catalog(connection)
+    try:
+        _take(connection, down)
+    except psycopg.Error as error:
+        return NotProven(reason=f"the way down fails: {_first_line(error)}")
+    left = tuple(one.text for one in differences(before, read_catalog(connection)))
     if left:
         return NotProven(reason=f"the schema is not as before: {left[0]}", left=left)
     return Proven(before=before, after=after)
 
 
-def replayed(target: Target, texts: Sequence[str]) -> Catalog:
-    """The catalog that these migrations make, on an empty copy.
+def replayed(target: Target, texts: Sequence[str]) -> tuple[Catalog, ...]:
+    """The catalogs before the first, between and after these migrations, on an empty copy.
 
-    Raises as `prove`; psycopg's own error when one of them fails.
+    It ends before a migration that fails. Raises as `prove`.
     """
-    with scratch_database(target) as url, _session(url, target.schema) as connection:
+    with _scratch(target) as name, _session(target, name) as connection:
+        found = [read_catalog(connection)]
         for text in texts:
-            _run(connection, text)
-        return read_catalog(connection)
-
-
-@contextmanager
-def scratch_database(target: Target) -> Iterator[str]:
-    """The URL of a new, empty database on the same server; it is dropped whatever happens."""
-    name = PREFIX + secrets.token_hex(6)
-    with _administering(target) as connection:
-        try:
-            connection.execute(
-                SQL("CREATE DATABASE {} TEMPLATE template0").format(Identifier(name))
-            )
-        except psycopg.errors.InsufficientPrivilege:
-            raise VendorRefused(
-                f"the role in {target.url_env} may not create a database on {target.place}:"
-                " ways down cannot be tried out",
-                reference="scratch-forbidden",
-                hint=f"ALTER ROLE … CREATEDB, for the role in {target.url_env}",
-            ) from None
-        except psycopg.Error as error:
-            raise _unavailable(target, error) from None
-        try:
-            yield _with_database(target.url, name)
-        finally:
-            drop = SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(name))
-            if connection.closed or connection.broken:
-                with _administering(target) as again:
-                    again.execute(drop)
-            else:
-                connection.execute(drop)
+            try:
+                _run(connection, text)
+            except psycopg.Error:
+                break
+            found.append(read_catalog(connection))
+        return tuple(found)
 
 
 def left_behind(target: Target) -> tuple[str, ...]:
     """Scratch databases that nobody uses: of a process that was killed."""
-    with _administering(target) as connection:
+    with connected(target) as connection:
         return tuple(row[0] for row in connection.execute(STALE.encode()).fetchall())
 
 
 @contextmanager
-def _administering(target: Target) -> Iterator["psycopg.Connection"]:
-    try:
-        connection = psycopg.connect(
-            target.url,
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            application_name="taly",
-            prepare_threshold=None,
-        )
-    except psycopg.Error as error:
-        raise _unavailable(target, error) from None
-    with connection:
-        yield connection
-
-
-def _unavailable(target: Target, error: psycopg.Error) -> VendorUnavailable:
-    said = _first_line(error)
-    password = unquote(urlsplit(target.url).password or "")
-    said = said.replace(password, "***") if password else said
-    return VendorUnavailable(
-        f"no scratch database on {target.place}: {said}",
-        reference="scratch-unavailable",
-        hint="taly database status",
-    )
+def _scratch(target: Target) -> Iterator[str]:
+    """The name of a new, empty database on the same server; it is dropped whatever happens."""
+    with connected(target) as connection:
+        if not may_create(connection):
+            raise Refused(
+                f"the user in {target.url_env} may not create databases, and a way down is only"
+                " proved by taking it on a copy of the schema",
+                reference="database-no-createdb",
+                hint=f"ALTER ROLE … CREATEDB, for the user in {target.url_env}",
+            )
+    with scratch(target) as name:
+        yield name
 
 
 @contextmanager
-def _session(url: str, schema: str) -> Iterator["psycopg.Connection"]:
+def _session(target: Target, database: str) -> Iterator["psycopg.Connection"]:
     """A session as Prisma's: names without a schema lie in the given one."""
-    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+    with connected(target, database, autocommit=True) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        _settle(connection, schema)
+        _settle(connection, target.schema)
         yield connection
 
 
@@ -221,57 +180,37 @@ class _CopyFailed(Exception):
     """pg_dump or pg_restore did not do it."""
 
 
-def _build(target: Target, source: Source, url: str) -> None:
+def _build(target: Target, source: Source, database: str) -> None:
     if isinstance(source, Replay):
-        with _session(url, target.schema) as connection:
+        with _session(target, database) as connection:
             for text in source.texts:
                 _run(connection, text)
         return
-    dump = _piece(source.tools.pg_dump, "--schema-only", "--format=custom", url=target.url)
-    _piece(
-        source.tools.pg_restore,
-        "--no-owner",
-        "--no-privileges",
-        "--exit-on-error",
-        "--clean",
-        "--if-exists",
-        url=url,
-        data=dump,
-    )
+    programs = source.programs
+    dump = _piece([programs.path("pg_dump"), "--schema-only", "--format=custom"], target)
+    # template0 has a schema `public` of its own, which the dump would make again.
+    restore = [programs.path("pg_restore"), "--no-owner", "--no-privileges", "--exit-on-error"]
+    _piece([*restore, "--clean", "--if-exists", "--dbname", database], target, database, data=dump)
 
 
-def _piece(program: str, *arguments: str, url: str, data: bytes | None = None) -> bytes:
-    """Run one of PostgreSQL's tools; the URL, which holds a password, is never an argument."""
+def _piece(
+    command: Sequence[str], target: Target, database: str = "", data: bytes | None = None
+) -> bytes:
+    """Run one of PostgreSQL's programs; what it writes."""
     try:
         done = subprocess.run(
-            [program, *arguments, "--dbname", _without_password(url)],
+            command,
             input=data,
             capture_output=True,
             timeout=COPY_TIMEOUT_S,
             check=False,
-            env=_environment(url),
+            env=client_environment(target.url, database),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise _CopyFailed(f"{program}: {error}") from None
+        raise _CopyFailed(f"{command[0]}: {error}") from None
     if done.returncode:
         raise _CopyFailed(done.stderr.decode(errors="replace").strip())
     return done.stdout
-
-
-def _environment(url: str) -> Mapping[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {**kept, "PGPASSWORD": unquote(urlsplit(url).password or "")}
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    name = user.partition(":")[0]
-    return urlunsplit(parts._replace(netloc=f"{name}@{host}" if name else host))
-
-
-def _with_database(url: str, name: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 def _first_line(error: Exception) -> str:

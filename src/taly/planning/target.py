@@ -29,7 +29,8 @@ def choose(
     """The release that the text means.
 
     `R41`, `last-good`, `previous`, a commit of at least four digits, a label given with
-    `taly record`, a timestamp of `serverless deploy list`, or a time: ISO (UTC unless it says otherwise), `-2h`, `yesterday 14:00`.
+    `taly record`, a timestamp of `serverless deploy list`, or a time: ISO (UTC unless it says
+    otherwise), `-2h`, `yesterday 14:00`.
     Raises Refused `target-unknown`, `target-ambiguous` or `no-good-release`.
     """
     said = text.strip()

@@ -15,11 +15,11 @@ from taly.model.release import (
     Observed,
     Operation,
 )
+from taly.planning.timestamps import EPOCH, instant_of
 from taly.providers.serverless import events as stack_events
 from taly.providers.serverless import template as templates
 from taly.providers.serverless.address import Address
 from taly.providers.serverless.aws_reads import AwsReads, Resources
-from taly.planning.timestamps import EPOCH, instant_of
 from taly.providers.serverless.directories import Directory, grouped
 from taly.providers.serverless.events import StackOperation
 from taly.providers.serverless.history import LOOKED_AT, Content, deployment_of, read_contents
