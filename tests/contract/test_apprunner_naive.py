@@ -568,6 +568,22 @@ def test_all_pages_of_operations_events_and_images_are_read() -> None:
         assert {one.evidence[0].confidence for one in seen.history} == {Confidence.EXACT}
 
 
+def test_more_events_than_can_be_read_in_time_leave_the_newest_exact(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CloudTrail gives two pages a second: 90 days of a busy account take minutes."""
+    monkeypatch.setattr("taly.providers.apprunner.reading.EVENTS_S", -1.0)
+    seeds = tuple((80 - day, f"{day:02d}" * 20, "ok") for day in range(10, 70))
+    with staged(seeds=seeds) as stage:
+        seen = observe(stage)
+        assert seen.live.commit == seeds[-1][1][:12]
+        assert seen.live.evidence[0].confidence is Confidence.EXACT
+        assert seen.history[1].evidence[0].confidence is Confidence.EXACT
+        assert any("more events (PutImage" in note for note in seen.notes)
+        oldest = [one for one in seen.history if one.live][-1]
+        assert oldest.evidence[0].confidence is not Confidence.EXACT
+
+
 def test_the_update_service_of_ecs_is_not_app_runner_s(stage: Stage) -> None:
     """Both services have an operation of that name; CloudTrail finds both by it."""
     request = {

@@ -190,4 +190,4 @@ def test_cloudtrail_is_asked_more_patiently_than_the_others() -> None:
     reader = Reader(Clients({}), "eu-central-1", SystemClock())
     reader.may_read_trail()
     reader.ask("ecr", "describe_images")
-    assert made == {"cloudtrail": 10, "ecr": 4}
+    assert made == {"cloudtrail": 7, "ecr": 4}

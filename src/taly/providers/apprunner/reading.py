@@ -1,6 +1,7 @@
 """Everything that is asked of AWS, read only, as the plain data of `facts`."""
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +16,10 @@ HISTORY = timedelta(days=90)
 """How far back CloudTrail's event history goes."""
 OPERATIONS_A_PAGE = 20
 EVENTS_A_PAGE = 50
-ATTEMPTS = {"cloudtrail": 10}
+EVENTS_S = 12.0
+"""Real seconds for which one kind of event is read, newest first: a busy account pushes tens of
+thousands of images in 90 days, at two pages a second. What is older is inferred."""
+ATTEMPTS = {"cloudtrail": 7}
 """LookupEvents takes two requests a second from a whole account, and each service needs three."""
 DENIED = ("aws-access-denied", "aws-access-denied-exception", "aws-403")
 MANIFESTS = [
@@ -33,6 +37,8 @@ class Reader:
         self._clients = clients
         self._region = region
         self._clock = clock
+        self._cut: set[str] = set()
+        """Kinds of events of which there are more than were read."""
 
     def ask(self, service: str, operation: str, **request: Any) -> Mapping[str, Any]:
         """One call; errors as taly's own. The name is boto3's: `describe_service`."""
@@ -82,6 +88,11 @@ class Reader:
             pushes = tuple(sorted(self._pushes(identifier), key=lambda one: one.at))
         except VendorRefused as error:
             notes.append(f"CloudTrail cannot be read ({error.reference}): history is inferred")
+        if self._cut:
+            kinds = ", ".join(sorted(self._cut))
+            notes.append(
+                f"CloudTrail has more events ({kinds}) than were read: old history is inferred"
+            )
         try:
             images = {image.digest: image for image in self._images(identifier)}
         except VendorRefused as error:
@@ -163,6 +174,7 @@ class Reader:
                 return
 
     def _events(self, name: str) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
+        until = time.monotonic() + EVENTS_S
         pages = self._pages(
             "cloudtrail",
             "lookup_events",
@@ -174,9 +186,14 @@ class Reader:
         for page in pages:
             for event in page.get("Events", []):
                 yield event["EventTime"], json.loads(event.get("CloudTrailEvent", "{}"))
+            if page.get("NextToken") and time.monotonic() > until:
+                self._cut.add(name)
+                return
 
     def _updates(self, arn: str) -> Iterator[Update]:
         for name in ("UpdateService", "CreateService"):
+            if self._cut:
+                return  # the creation would pass for the last word before a gap
             for at, record in self._events(name):
                 if record.get("eventSource") == "apprunner.amazonaws.com":  # ECS has them too
                     update = _update(arn, at, record)
