@@ -78,7 +78,7 @@ def prove(target: Target, source: Source, up: str, down: Down) -> Proven | NotPr
     with _scratch(target) as name:
         try:
             _build(target, source, name)
-        except (psycopg.Error, _CopyFailed) as error:
+        except _CopyFailed as error:
             return NotProven(reason=f"no copy of the schema can be made: {_first_line(error)}")
         with _session(target, name) as connection:
             return _tried(connection, up, down)
@@ -177,14 +177,17 @@ def _take(connection: psycopg.Connection, down: Down) -> None:
 
 
 class _CopyFailed(Exception):
-    """pg_dump or pg_restore did not do it."""
+    """An earlier migration, pg_dump or pg_restore did not do it."""
 
 
 def _build(target: Target, source: Source, database: str) -> None:
     if isinstance(source, Replay):
         with _session(target, database) as connection:
-            for text in source.texts:
-                _run(connection, text)
+            try:
+                for text in source.texts:
+                    _run(connection, text)
+            except psycopg.Error as error:
+                raise _CopyFailed(_first_line(error)) from None
         return
     programs = source.programs
     dump = _piece([programs.path("pg_dump"), "--schema-only", "--format=custom"], target)
