@@ -167,6 +167,22 @@ def test_serverless_template_digest_is_that_of_what_cloudformation_tells() -> No
             },
             True,
         ),
+        (
+            {
+                "Action": "Modify",
+                "ResourceType": "AWS::DynamoDB::Table",
+                "Replacement": "Conditional",
+            },
+            True,
+        ),
+        (
+            {
+                "Action": "Modify",
+                "ResourceType": "AWS::Cognito::UserPoolClient",
+                "Replacement": "Conditional",
+            },
+            False,
+        ),
         ({"Action": "Add", "ResourceType": "AWS::DynamoDB::Table"}, False),
     ],
 )

@@ -20,7 +20,7 @@ from taly.providers.serverless import template as templates
 from taly.providers.serverless.aws_reads import AwsReads
 from taly.providers.serverless.directories import TEMPLATE_FILE
 from taly.providers.serverless.history import SEPARATOR
-from taly.providers.serverless.template import REBUILT, RENEWED, Template
+from taly.providers.serverless.template import HOLDS_DATA, REBUILT, RENEWED, Template
 
 POLL_S = 2.0
 PATIENCE_S = 900.0
@@ -196,7 +196,10 @@ def destroys(change: Mapping[str, Any]) -> bool:
         return False
     if change["Action"] == "Remove":
         return kind not in RENEWED
-    return change.get("Replacement") == "True" and kind not in REBUILT
+    replacement = change.get("Replacement")
+    if replacement == "Conditional":  # CloudFormation knows only while it executes
+        return kind in HOLDS_DATA
+    return replacement == "True" and kind not in REBUILT
 
 
 def _explained(error: VendorRefused, stack: str) -> VendorRefused:

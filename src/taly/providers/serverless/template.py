@@ -55,6 +55,9 @@ CREATE_ONLY: Mapping[str, tuple[str, ...]] = {
 """Properties whose change replaces the resource ("Update requires: Replacement")."""
 
 _COMMIT_NAMES = re.compile(r"(^|_)(COMMIT|SHA|REVISION)(_|$)")
+HOLDS_DATA = frozenset(CREATE_ONLY) - {FUNCTION}
+"""Types that lose what they hold when they are replaced."""
+
 _BEYOND_ASCII = re.compile(r"[^\x00-\x3e\x40-\x7f]+")
 _COMMIT = re.compile(r"^[0-9a-f]{7,40}$")
 
