@@ -76,6 +76,10 @@ def cancel(run_id: str, config_path: str, store: str) -> None:
     """Ask a run to stop: steps under way are brought to their end, no new one starts."""
     from taly.app.runs import cancel as cancel_run
 
-    cancel_run(opened(config_path, store), run_id)
+    if not cancel_run(opened(config_path, store), run_id):
+        err().print(f"Nobody works on {run_id}: its steps under way must be brought to their end.")
+        then = f"[command]taly resume {run_id}[/], then [command]taly undo {run_id}[/]"
+        err().print(f"\nnext: {then}")
+        return
     err().print(f"{run_id} stops after the steps that are under way.")
     err().print(f"\nnext: [command]taly show {run_id}[/], then [command]taly undo {run_id}[/]")
