@@ -57,16 +57,25 @@ def follow(context: Context, engine: Engine, run_id: str, on_event: OnEvent) -> 
 
     A run that was not started by this engine is taken over first.
     """
+    executor = executor_of(context, engine)
     try:
-        run = executor_of(context, engine).execute(run_id, on_event)
+        run = executor.execute(run_id, on_event)
     except LeaseLost as lost:
         raise EnvironmentLocked(
             f"another process has taken over {run_id}; this one stopped and recorded nothing more",
             reference="lease-lost",
             hint=f"taly show {run_id}",
         ) from lost
+    if takes_itself_back(run):
+        executor.close()  # DBOS is one a process, and the run that undoes this one needs it
     _mark_what_was_left(context, run)
     return run
+
+
+def takes_itself_back(run: Run) -> bool:
+    """Whether the policy wants what the run did to be undone at once: it failed."""
+    failed = run.outcome in ("failed", "verification-failed")
+    return failed and run.plan.on_failure == "undo"
 
 
 def _mark_what_was_left(context: Context, run: Run) -> None:
@@ -113,9 +122,13 @@ def finished_runs(context: Context) -> list[Run]:
     return [load_run(context, one.id) for one in reversed(summaries) if one.outcome is not None]
 
 
-def cancel(context: Context, run_id: str) -> None:
-    """Ask a run to stop: steps under way are brought to their end, no new one starts."""
+def cancel(context: Context, run_id: str) -> bool:
+    """Ask a run to stop: steps under way are brought to their end, no new one starts.
+
+    Whether a process works on it that will; one that was left has to be resumed to end.
+    """
     context.store.request_cancel(run_id, context.by)
+    return context.store.run(run_id).is_alive
 
 
 def exit_code(run: Run) -> ExitCode:

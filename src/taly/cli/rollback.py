@@ -209,7 +209,7 @@ def _confirm(context: "Context", planned: "Planned", *, yes: bool, confirm: str)
 
 
 def _follow(context: "Context", engine: "Engine", run_id: str, plan: "Plan", as_json: bool) -> int:
-    from taly.app.runs import exit_code
+    from taly.app.runs import exit_code, takes_itself_back
     from taly.cli.run_summary import print_summary, run_body
 
     run = _watch(context, engine, run_id, plan)
@@ -217,7 +217,7 @@ def _follow(context: "Context", engine: "Engine", run_id: str, plan: "Plan", as_
     body = run_body(run, code)
     if not as_json:
         print_summary(run)
-    if plan.on_failure == "undo" and run.outcome in ("failed", "verification-failed"):
+    if takes_itself_back(run):
         undone = _take_back(context, run, as_json)
         body["taken_back"] = undone and run_body(undone, int(exit_code(undone)))
     if as_json:
