@@ -17,6 +17,7 @@ class Vendor:
 
     def __init__(self) -> None:
         self.said: dict[str, Any] = {}
+        self.pages = 0
 
     def __call__(self, environ, start_response):  # type: ignore[no-untyped-def]  # WSGI's own
         request = Request(environ)
@@ -28,7 +29,9 @@ class Vendor:
     def _page(self, rows: list[Any], until: int) -> dict[str, Any]:
         page = rows[max(0, until - 2) : until]
         following = until - 2 if until > 2 else None
-        return {"domains": page, "pagination": {"count": len(page), "next": following}}
+        self.pages += 1
+        key = "deployments" if rows and "uid" in rows[0] else "domains"
+        return {key: page, "pagination": {"count": len(page), "next": following}}
 
 
 @pytest.fixture
@@ -67,3 +70,12 @@ def test_nulls_and_odd_values_are_let_pass(vendor: Vendor, api: VercelApi) -> No
     assert project.auto_assign is True
     vendor.said["/v9/projects/none"] = {"id": "prj", "name": "none", "targets": None}
     assert api.project("none", {}).production is None
+
+
+def test_a_year_of_deployments_is_not_read_to_its_end(
+    vendor: Vendor, api: VercelApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taly.providers.vercel.client.NEWEST", 6)
+    vendor.said["/v7/deployments"] = [{"uid": f"dpl_{number}"} for number in range(40)]
+    assert len(api.deployments("prj", {})) == 6
+    assert vendor.pages == 3

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from taly.providers.http import Answer, Refusal, VendorHttp
 from taly.providers.vercel.payloads import Build, EnvVar, Payload, Project, Rolling
 
 PAGE = 100
+NEWEST = 1_000
 API_URL = "https://api.vercel.com"
 
 REFUSALS: Mapping[int, Refusal] = {
@@ -94,10 +96,13 @@ class VercelApi:
         return _parsed(Project, answer.body, "the project")
 
     def deployments(self, project_id: str, scope: Scope) -> list[Build]:
-        """GET /v7/deployments: every page of the production deployments, newest first."""
+        """GET /v7/deployments: the production deployments, newest first, of every page to NEWEST.
+
+        A year of retention may hold many thousands, and nobody goes back to those.
+        """
         params = {**scope, "projectId": project_id, "target": "production"}
         found: dict[str, Build] = {}
-        for row in self._rows("/v7/deployments", params, "deployments"):
+        for row in islice(self._rows("/v7/deployments", params, "deployments"), NEWEST):
             build = _parsed(Build, row, "a deployment")
             found.setdefault(build.id, build)
         return list(found.values())
