@@ -206,6 +206,18 @@ def test_a_run_that_was_taken_over_before_it_is_executed_is_continued_too(
     assert len(world.writes()) == 1
 
 
+def test_a_second_executor_in_the_same_process_takes_the_place_of_the_first(
+    durable: DurableExecutor, world: FakeVendor, url: str
+) -> None:
+    """A failed run that the policy takes back is followed by its undo."""
+    engine = durable._engine
+    assert durable.execute(engine.start(plan(step("a")))).outcome == "succeeded"
+    second = DurableExecutor(engine, url)
+    assert second.execute(engine.start(plan(step("b")))).outcome == "succeeded"
+    assert len(world.writes()) == 2
+    second.close()
+
+
 def test_edge_8_the_lock_is_ours_not_dbos(durable: DurableExecutor, store: Store) -> None:
     run_id = durable._engine.start(plan(step("a")))
     with pytest.raises(EnvironmentLocked, match=run_id):

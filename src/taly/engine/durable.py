@@ -62,6 +62,9 @@ class _Job:
 
 _jobs: dict[str, _Job] = {}
 """By run id. DBOS calls workflows by their registered name, so this cannot be anybody's field."""
+_launched: "list[DurableExecutor]" = []
+"""The one that has DBOS, if any: it is a singleton, and a failed run that is taken back is followed
+by a second run in the same process."""
 
 
 def _workflow(run_id: str) -> dict[str, str]:
@@ -80,7 +83,7 @@ def _workflow(run_id: str) -> dict[str, str]:
 
 
 class DurableExecutor:
-    """Executes runs of one engine as DBOS workflows. One a process: DBOS is a singleton."""
+    """Executes runs of one engine as DBOS workflows. One at a time: DBOS is a singleton."""
 
     def __init__(self, engine: Engine, store_url: str | Path) -> None:
         """DBOS keeps its tables beside the store: in `<file>.dbos`, or in a schema of its own."""
@@ -108,6 +111,7 @@ class DurableExecutor:
         if self._dbos is not None:
             self._dbos.destroy(destroy_registry=True)
             self._dbos = None
+            _launched.remove(self)
 
     def _carry(self, dbos: "type[DBOS]", run_id: str, on_event: OnEvent) -> Run:
         job = _Job(work=lambda: self._engine.execute(run_id, on_event), ended=threading.Event())
@@ -167,6 +171,8 @@ class DurableExecutor:
     def _launched(self) -> "type[DBOS]":
         if self._dbos is not None:
             return self._dbos
+        for other in tuple(_launched):
+            other.close()
         _silence()
         from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 
@@ -187,6 +193,7 @@ class DurableExecutor:
         DBOS.listen_queues([self._id])
         DBOS.launch()
         self._dbos = DBOS
+        _launched.append(self)
         return DBOS
 
 
