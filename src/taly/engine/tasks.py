@@ -75,7 +75,14 @@ class Tasks:
             if self._ready.qsize() <= self._idle or self._threads >= self._max_threads:
                 return
             self._threads += 1
-        self._thread(self._run_ready)
+        try:
+            self._thread(self._run_ready)
+        except RuntimeError:  # the machine gives no more threads: those that there are go on
+            with self._lock:
+                self._threads -= 1
+                if not self._threads:
+                    raise
+                self._max_threads = self._threads
 
     def _run_ready(self) -> None:
         while True:
