@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from taly.providers.serverless import template as templates
-from taly.providers.serverless.changeset import destroys
+from taly.providers.serverless.changeset import destroys, s3_host
 from taly.providers.serverless.history import fingerprints
 
 PREFIX = "serverless/mail/production/"
@@ -188,3 +188,8 @@ def test_serverless_template_digest_is_that_of_what_cloudformation_tells() -> No
 )
 def test_serverless_change_set_listing_what_is_lost(change: dict[str, Any], lost: bool) -> None:
     assert destroys(change) is lost
+
+
+def test_serverless_templates_in_china_are_at_china_s_s3() -> None:
+    assert s3_host("eu-central-1") == "s3.eu-central-1.amazonaws.com"
+    assert s3_host("cn-north-1") == "s3.cn-north-1.amazonaws.com.cn"

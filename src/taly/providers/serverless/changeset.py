@@ -35,6 +35,11 @@ def token_of(key: str) -> str:
     return f"taly-{hashlib.sha256(key.encode()).hexdigest()[:40]}"
 
 
+def s3_host(region: str) -> str:
+    """Where S3 is; AWS's regions in China have a domain of their own."""
+    return f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+
+
 def announced(address: Mapping[str, str], directory: str) -> tuple[str, ...]:
     """What the step says that going to the directory deletes."""
     listed = address.get(f"{REMOVES}{directory}", "")
@@ -98,7 +103,7 @@ class ChangeSets:
     ) -> None:
         """CreateChangeSet. Tags, RoleARN and NotificationARNs are left out: empty would remove."""
         known = [one["ParameterKey"] for one in stack.get("Parameters", [])]
-        host = f"s3.{address.region}.amazonaws.com"
+        host = s3_host(address.region)
         wanted = {
             "StackName": address.stack,
             "ChangeSetName": name,
