@@ -134,6 +134,7 @@ class Stage:
             by="ada",
             now=self.now,
             report=silent,
+            trial=False,
         )
         return replace(order, **changes)
 

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from tests.contract.checkpoint_stage import BAD, BASE, ROWS, Stage, once
 
+from taly.database.checkpoint.downs import read_down
 from taly.database.checkpoint.folder import Checkpoint
 from taly.database.checkpoint.manifest import Kept
 from taly.errors import EnvironmentLocked, TalyError, UsageError
@@ -251,3 +252,30 @@ def test_two_of_one_name_are_not_mixed(stage: Stage) -> None:
         stage.checkpoint(now=order.now)
     assert caught.value.reference == "checkpoint-exists"
     assert len(stage.left()) == 1
+
+
+def test_the_way_down_of_each_pending_migration_is_tried_out_before_it_is_needed(
+    stage: Stage,
+) -> None:
+    stage.migration("20250303_add", 'ALTER TABLE keyless ADD COLUMN "z" TEXT;')
+    stage.migration("20250404_hidden", "DO $$ BEGIN EXECUTE 'CREATE TABLE hidden ()'; END $$;")
+    databases = stage.databases()
+    made = stage.checkpoint(trial=True)
+    bad, add, hidden = made.manifest.ways_down
+    assert bad.proven, bad.reason
+    assert add.proven, add.reason
+    assert not hidden.proven
+    assert hidden.reason
+    assert stage.databases() == databases
+    down = read_down(made.path / add.file)
+    assert "DROP COLUMN" in " ".join(down.sql)
+
+
+def test_a_team_s_own_way_down_that_does_not_work_is_said_before_it_is_needed(
+    stage: Stage,
+) -> None:
+    (stage.migrations / "20250202_bad" / "down.sql").write_text("DROP TABLE no_such_table")
+    [down] = stage.checkpoint(trial=True).manifest.ways_down
+    assert down.source == "team"
+    assert not down.proven
+    assert "no_such_table" in down.reason

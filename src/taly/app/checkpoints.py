@@ -23,7 +23,14 @@ CI_COMMITS = (
 
 
 def make(
-    context: Context, *, component: str, backup: Backup, commit: str, label: str, report: Report
+    context: Context,
+    *,
+    component: str,
+    backup: Backup,
+    commit: str,
+    label: str,
+    trial: bool,
+    report: Report,
 ) -> Checkpoint:
     """Keep what the next `prisma migrate deploy` may destroy; for CI, just before it.
 
@@ -43,6 +50,7 @@ def make(
             by=context.by,
             now=context.clock.now(),
             report=report,
+            trial=trial,
         )
     )
 

@@ -35,6 +35,9 @@ component_option = click.option(
     show_default=True,
     help="pg_dump, a copy on the same server, or nothing but what is destroyed.",
 )
+@click.option(
+    "--no-trial", is_flag=True, help="Do not try the ways down out on a scratch database."
+)
 @click.option("--after", is_flag=True, help="The migration is done: record the window's end.")
 @click.option("--name", default="", help="With --after: which one; else the latest.")
 @component_option
@@ -46,6 +49,7 @@ def checkpoint(
     commit: str,
     label: str,
     backup: Any,
+    no_trial: bool,
     after: bool,
     name: str,
     component: str,
@@ -65,7 +69,7 @@ def checkpoint(
         return
     if name and not after:
         raise click.UsageError("--name goes with --after: a new checkpoint gets its own name")
-    if after and (commit or label or backup != "dump"):
+    if after and (commit or label or no_trial or backup != "dump"):
         raise click.UsageError("--after belongs to a checkpoint that was made: only --name fits")
     from taly.app.checkpoints import close, make
 
@@ -80,6 +84,7 @@ def checkpoint(
                 backup=backup,
                 commit=commit,
                 label=label,
+                trial=not no_trial,
                 report=progress(),
             )
     if as_json:
@@ -245,6 +250,12 @@ def _print_made(made: "Checkpoint") -> None:
         say(f"  {kept.table_schema}.{kept.table}: {kept.rows:,} rows kept ({what})", markup=False)
         for why in kept.why:
             say(f"    {why}", style="quiet", markup=False)
+    for down in manifest.ways_down:
+        if down.proven:
+            say(f"  way down of {down.migration}: tried out, works", style="good", markup=False)
+        else:
+            said = f"  way down of {down.migration}: not proven: {down.reason}"
+            say(said, style="warn", markup=False)
     for unseen in manifest.unseen:
         say(f"  not seen in the text: {unseen}", style="warn", markup=False)
     for note in manifest.notes:

@@ -2,7 +2,7 @@
 
 import errno
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from taly import __version__
 from taly.database.checkpoint import catalog_file, copies, facts
 from taly.database.checkpoint.contents import Report, contents, large_objects, tables
 from taly.database.checkpoint.destroyed import Selection, copy_out
+from taly.database.checkpoint.downs import Tried, ways_down
 from taly.database.checkpoint.dump import dump
 from taly.database.checkpoint.folder import (
     DUMP,
@@ -28,6 +29,7 @@ from taly.database.checkpoint.manifest import (
     MANIFEST,
     Backup,
     BackupFacts,
+    DownFacts,
     Kept,
     Manifest,
     MigrationText,
@@ -39,7 +41,9 @@ from taly.database.checkpoint.session import check_no_deploy, snapshot
 from taly.database.connection import Target
 from taly.database.ledger import Ledger
 from taly.database.programs import Programs, find_programs
+from taly.database.scratch import LiveSchema, NotProven, Replay, prove
 from taly.errors import Refused, TalyError, UsageError
+from taly.planning.down import Down
 
 COMPRESSED = 0.6
 """A dump is at most this much of its tables: with gzip 1 it was 0.27, indexes not counted."""
@@ -69,6 +73,8 @@ class Order:
     by: str
     now: datetime
     report: Report
+    trial: bool = True
+    """Whether the ways down are tried out."""
     free: Free = free_bytes
 
 
@@ -86,6 +92,7 @@ class _Parts:
     large_objects: int = 0
     destroyed: tuple[Kept, ...] = ()
     unseen: tuple[str, ...] = ()
+    ways_down: tuple[DownFacts, ...] = ()
 
 
 def create(order: Order) -> Checkpoint:
@@ -99,6 +106,7 @@ def create(order: Order) -> Checkpoint:
         with making(order.base, name) as folder:
             parts = _fill(order, folder)
             try:
+                parts.ways_down = _ways_down(order, parts, folder)
                 write_file(folder / MANIFEST, sealed(_manifest(order, name, parts, folder)))
             except BaseException:
                 _drop_template(order.target, parts.backup.template)
@@ -247,6 +255,32 @@ def _content(
         parts.large_objects = large_objects(connection)
 
 
+def _ways_down(order: Order, parts: _Parts, folder: Path) -> tuple[DownFacts, ...]:
+    """None for the very first deploy: there is nothing to go back to."""
+    if not parts.ledger.applied:
+        return ()
+    instant = parts.moment.catalog.instant
+    assert instant is not None, "it was read, not thought out"
+    try:
+        programs = find_programs(instant.server_version)
+    except UsageError:
+        programs = None
+    applied = sum(not script.pending for script in parts.scripts)
+
+    def try_out(earlier: Sequence[str], up: str, down: Down) -> Tried:
+        if not order.trial:
+            return False, "it was not tried out, as asked", None
+        first = len(earlier) == applied
+        live = LiveSchema(programs=programs) if first and programs else None
+        found = prove(order.target, live or Replay(texts=tuple(earlier)), up, down)
+        if isinstance(found, NotProven):
+            return False, found.reason, None
+        return True, "", found.after
+
+    catalog, schema = parts.moment.catalog, order.target.schema
+    return ways_down(parts.scripts, catalog, schema, folder, try_out)
+
+
 def _manifest(order: Order, name: str, parts: _Parts, folder: Path) -> Manifest:
     return Manifest(
         taly=__version__,
@@ -268,6 +302,7 @@ def _manifest(order: Order, name: str, parts: _Parts, folder: Path) -> Manifest:
         large_objects=parts.large_objects,
         destroyed=parts.destroyed,
         unseen=parts.unseen,
+        ways_down=parts.ways_down,
         notes=tuple(_notes(order, parts)),
         files=facts_of(folder),
     )

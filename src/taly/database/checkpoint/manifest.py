@@ -95,6 +95,22 @@ class Kept(_Strict):
     why: tuple[str, ...]
 
 
+class DownFacts(_Strict):
+    """The way down of a pending migration."""
+
+    migration: str
+    file: str
+    source: Literal["team", "derived"]
+    proven: bool
+    """Whether it was tried out on an empty copy of the schema, and the catalog was as before."""
+    reason: str
+    """Why it is not proven."""
+    gaps: tuple[str, ...]
+    """What it does not bring back."""
+    loses: tuple[str, ...]
+    """What was written since the migration and goes with it."""
+
+
 class BackupFacts(_Strict):
     """The whole database, kept."""
 
@@ -141,6 +157,8 @@ class Manifest(_Strict):
     destroyed: tuple[Kept, ...]
     unseen: tuple[str, ...]
     """What the migrations' texts do not tell: only the backup covers it."""
+    ways_down: tuple[DownFacts, ...]
+    """Of the pending migrations, where there is something to go back to."""
     notes: tuple[str, ...]
     files: tuple[FileFacts, ...]
 
