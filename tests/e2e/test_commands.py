@@ -181,26 +181,7 @@ def test_ctrl_c_drains_and_resume_finishes(sandbox: Callable[..., Sandbox]) -> N
     assert status(box)["live_release"] == "R3"
 
 
-# What the policy and the team say
-
-
-def test_on_failure_undo_takes_back_what_was_done_and_is_still_a_failure(
-    sandbox: Callable[..., Sandbox], tmp_path: Path
-) -> None:
-    box = sandbox("taly-small", SPEED)
-    before = state_of(box)
-    config = with_policy(box, tmp_path, 'on_failure = "undo"')
-    box.control.faults({"kind": "health-fail", "component": "backend"})
-    done = box.taly("rollback", "--yes", "--json", "--config", config)
-    assert done.returncode == ExitCode.STEP_FAILED, done.stdout + done.stderr
-    body(done)
-    until(lambda: quiet(box), what="App Runner has gone back by itself")
-    assert state_of(box) == before
-    runs = body(box.taly("runs", "--json", "--config", config))["runs"]
-    assert [(one["purpose"], one["outcome"]) for one in runs] == [
-        ("undo", "succeeded"),
-        ("rollback", "failed"),
-    ]
+# What the team says (what the policy says: test_policy.py)
 
 
 def test_what_the_team_says_of_a_release_counts(sandbox: Callable[..., Sandbox]) -> None:
