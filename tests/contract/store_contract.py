@@ -237,6 +237,12 @@ class StoreContract:
         assert store.name_releases("staging", ["y"]) == {"y": "R1"}
         assert store.release_names("production") == {"x": "R1", "y": "R2", "w": "R3"}
 
+    def test_members_are_kept_beside_the_names_that_came_with_them(self, store: Store) -> None:
+        store.name_releases("production", ["x", "y"], {"x": {"web": "w1", "api": "a1"}})
+        store.name_releases("production", ["x"], {"x": {"web": "other"}})
+        assert store.release_members("production") == {"x": {"web": "w1", "api": "a1"}}
+        assert store.release_members("staging") == {}
+
     def test_release_names_given_at_once_do_not_clash(self, url: str) -> None:
         def name(number: int) -> str:
             store = open_store(url)

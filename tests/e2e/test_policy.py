@@ -1,4 +1,4 @@
-"""What comes after a run that did not go well: taken back by policy, or left and cancelled."""
+"""When it does not go well: a run taken back by policy, or left and cancelled; a vendor down."""
 
 import json
 import signal
@@ -50,3 +50,19 @@ def test_ctrl_c_names_the_way_on_and_a_run_that_was_left_is_cancelled_by_resumin
     assert f"next: taly resume {run_id}, then taly undo {run_id}" in cancelled.stderr
     assert box.taly("resume", run_id).returncode == ExitCode.INTERRUPTED
     assert box.taly("undo", run_id, "--yes").returncode == ExitCode.OK
+
+
+def test_a_vendor_that_is_down_takes_no_name_and_no_mark_away(
+    sandbox: Callable[..., Sandbox],
+) -> None:
+    box = sandbox("taly-small", SPEED)
+
+    def told(**environ: str) -> tuple[dict[str, str], str]:
+        said = json.loads(box.taly("releases", "--json", **environ).stdout)
+        return {one["name"]: one["mark"] for one in said["releases"]}, said["last_good"]
+
+    assert told() == (dict.fromkeys(["R1", "R2", "R3", "R4"], "none"), "R3")
+    down = {"VERCEL_API_URL": "http://127.0.0.1:9"}
+    assert box.taly("mark", "R3", "bad", "--why", "slow", **down).returncode == ExitCode.OK
+    marked = {"R1": "none", "R2": "none", "R3": "bad", "R4": "none"}
+    assert told() == told(**down) == (marked, "R2")

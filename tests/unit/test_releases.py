@@ -310,3 +310,20 @@ def test_a_release_is_found_by_its_name_in_either_case(text: str) -> None:
     found = releases(ran("web", (0, "w1"))).named(text)
     assert found is not None
     assert found.name == "R1"
+
+
+def test_a_vendor_that_is_down_takes_no_name_and_no_mark_away() -> None:
+    seen = (
+        ran("web", (0, "w1", A), (DAY, "w2", B), (2 * DAY, "w3", C)),
+        ran("api", (6, "a1", A), (DAY, "a2", B), (2 * DAY, "a3", C)),
+    )
+    whole = releases(*seen)
+    names = {one.content_id: one.name for one in whole}
+    members = {one.content_id: dict(one.members) for one in whole}
+    marks = {one.content_id: (Mark.BAD, "no") for one in whole if one.name == "R2"}
+    partly = releases(down("web"), seen[1], names=names, members=members, marks=marks)
+    assert [(one.name, one.mark) for one in partly] == [
+        ("R1", Mark.NONE),
+        ("R2", Mark.BAD),
+        ("R3", Mark.NONE),
+    ]

@@ -6,7 +6,7 @@ from taly.app.context import Context
 from taly.app.discover import observe
 from taly.engine.store import Marked, RecordedRelease, RunSummary
 from taly.errors import UsageError
-from taly.model.release import LivePeriod, Mark, Observed, Release, Snapshot
+from taly.model.release import LivePeriod, Mark, Observed, Release, Snapshot, Unobserved
 from taly.planning.equivalents import equivalents
 from taly.planning.hashing import content_id_of
 from taly.planning.memory import remembered
@@ -36,6 +36,10 @@ def history_of(context: Context, snapshot: Snapshot) -> History:
     equivalent = equivalents(plans[run.id] for run in reversed(runs) if _went_there(run))
     own_runs = [LivePeriod(start=run.created_at, end=run.finished_at) for run in runs]
 
+    # Read only where it is needed: a thousand releases of a thousand components are large.
+    partly = any(isinstance(one, Unobserved) for one in snapshot.components.values())
+    known_members = store.release_members(environment.name) if partly else {}
+
     def build() -> Releases:
         names = store.release_names(environment.name)
         return build_releases(
@@ -48,11 +52,14 @@ def history_of(context: Context, snapshot: Snapshot) -> History:
             equivalent=equivalent,
             remembered=remembered(plans.values(), names),
             own_runs=own_runs,
+            known_members=known_members,
         )
 
     releases = build()
     if releases.unnamed:
-        store.name_releases(environment.name, releases.unnamed)
+        new = set(releases.unnamed)
+        members = {one.content_id: one.members for one in releases if one.content_id in new}
+        store.name_releases(environment.name, releases.unnamed, members)
         releases = build()
     return History(snapshot=snapshot, releases=releases)
 
@@ -100,8 +107,11 @@ def mark(context: Context, name: str, mark_: Mark, why: str) -> Release:
             reference="release-unknown",
             hint="taly releases",
         )
-    marked = Marked(
-        content_id=release.content_id, mark=mark_, why=why, by=context.by, at=context.clock.now()
-    )
-    context.store.mark_release(context.environment.name, marked)
+    environment = context.environment.name
+    # While a vendor is down the release's own id is that of a part of it only.
+    ids = {name: id_ for id_, name in context.store.release_names(environment).items()}
+    content_id = ids.get(release.name, release.content_id)
+    at = context.clock.now()
+    marked = Marked(content_id=content_id, mark=mark_, why=why, by=context.by, at=at)
+    context.store.mark_release(environment, marked)
     return release

@@ -104,8 +104,9 @@ def build_releases(
     known = {**known_names, **_projected(in_order, lines, known_names, known_members or {})}
     in_order = _without_remnants(in_order, known)
     named, unnamed = _named(in_order, known)
+    said = {known[id_]: mark for id_, mark in marks.items() if id_ in known}
     releases = tuple(
-        _release(draft, name, marks, unobserved)
+        _release(draft, name, marks.get(draft.content_id) or said.get(name), unobserved)
         for draft, name in zip(in_order, named, strict=True)
     )
     return Releases(all=releases, unnamed=() if unobserved else unnamed, unobserved=unobserved)
@@ -320,10 +321,10 @@ def number(name: str) -> int:
 def _release(
     draft: _Draft,
     name: str,
-    marks: Mapping[str, tuple[Mark, str]],
+    said: tuple[Mark, str] | None,
     unobserved: tuple[str, ...],
 ) -> Release:
-    mark, why = marks.get(draft.content_id, (Mark.NONE, ""))
+    mark, why = said or (Mark.NONE, "")
     return Release(
         name=name,
         content_id=draft.content_id,

@@ -10,7 +10,7 @@ from taly.errors import OutcomeUnknown, UsageError
 
 Result = TypeVar("Result")
 Row = Mapping[str, Any]
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Transaction(Protocol):

@@ -143,15 +143,24 @@ class Store(Protocol):
         """Who asked the run to stop; empty = nobody."""
         ...
 
-    def name_releases(self, environment: str, content_ids: Sequence[str]) -> Mapping[str, str]:
+    def name_releases(
+        self,
+        environment: str,
+        content_ids: Sequence[str],
+        members: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> Mapping[str, str]:
         """The names of these releases, oldest given first; new ones get the next free number.
 
-        A name once given is kept for ever.
+        A name once given is kept for ever, and the release's members (by content id) beside it.
         """
         ...
 
     def release_names(self, environment: str) -> Mapping[str, str]:
         """Every content id ever named → its name."""
+        ...
+
+    def release_members(self, environment: str) -> Mapping[str, Mapping[str, str]]:
+        """Content id → component → deployment id, of the named releases that came with members."""
         ...
 
     def record_release(self, environment: str, release: RecordedRelease) -> None:

@@ -95,7 +95,11 @@ select content_id, number from release_name where environment = :environment ord
 select coalesce(max(number), 0) + 1 as number from release_name where environment = :environment
 
 -- name: insert_release_name
-insert into release_name (environment, number, content_id) values (:environment, :number, :content_id)
+insert into release_name (environment, number, content_id, members)
+values (:environment, :number, :content_id, :members)
+
+-- name: release_members
+select content_id, members from release_name where environment = :environment and members <> ''
 
 -- name: record_release
 insert into recorded_release (environment, content_id, members, commit_id, label, at, by_whom)

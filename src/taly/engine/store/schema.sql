@@ -63,3 +63,7 @@ create table mark (
     at text not null,
     primary key (environment, content_id)
 );
+
+-- version: 2
+-- Who the members were when the name was given, so that a vendor that is down takes no name away.
+alter table release_name add column members text not null default '';

@@ -184,15 +184,29 @@ class SqlStore:
 
     # Releases
 
-    def name_releases(self, environment: str, content_ids: Sequence[str]) -> Mapping[str, str]:
+    def name_releases(
+        self,
+        environment: str,
+        content_ids: Sequence[str],
+        members: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> Mapping[str, str]:
         """The releases' names; new ones get the next free number."""
         known = self.release_names(environment)
         if any(content_id not in known for content_id in content_ids):
-            known = self._do(partial(self._name, environment=environment, content_ids=content_ids))
+            texts = {
+                content_id: json.dumps(dict(one), sort_keys=True)
+                for content_id, one in (members or {}).items()
+            }
+            name = partial(self._name, environment=environment, content_ids=content_ids)
+            known = self._do(partial(name, members=texts))
         return {content_id: known[content_id] for content_id in content_ids}
 
     def _name(
-        self, tx: Transaction, environment: str, content_ids: Sequence[str]
+        self,
+        tx: Transaction,
+        environment: str,
+        content_ids: Sequence[str],
+        members: Mapping[str, str],
     ) -> dict[str, str]:
         tx.rows("lock_names")
         known = rows.names(tx.rows("release_names", environment=environment))
@@ -204,6 +218,7 @@ class SqlStore:
                     environment=environment,
                     number=number,
                     content_id=content_id,
+                    members=members.get(content_id, ""),
                 )
                 known[content_id] = f"R{number}"
                 number += 1
@@ -212,6 +227,11 @@ class SqlStore:
     def release_names(self, environment: str) -> Mapping[str, str]:
         """Every content id ever named → its name."""
         return rows.names(self._do(lambda tx: tx.rows("release_names", environment=environment)))
+
+    def release_members(self, environment: str) -> Mapping[str, Mapping[str, str]]:
+        """Content id → the members that were given with the name."""
+        found = self._do(lambda tx: tx.rows("release_members", environment=environment))
+        return {row["content_id"]: json.loads(row["members"]) for row in found}
 
     def record_release(self, environment: str, release: RecordedRelease) -> None:
         """Pin a release."""
