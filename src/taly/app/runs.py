@@ -57,17 +57,14 @@ def follow(context: Context, engine: Engine, run_id: str, on_event: OnEvent) -> 
 
     A run that was not started by this engine is taken over first.
     """
-    executor = executor_of(context, engine)
     try:
-        run = executor.execute(run_id, on_event)
+        run = executor_of(context, engine).execute(run_id, on_event)
     except LeaseLost as lost:
         raise EnvironmentLocked(
             f"another process has taken over {run_id}; this one stopped and recorded nothing more",
             reference="lease-lost",
             hint=f"taly show {run_id}",
         ) from lost
-    if takes_itself_back(run):
-        executor.close()  # DBOS is one a process, and the run that undoes this one needs it
     _mark_what_was_left(context, run)
     return run
 
