@@ -44,7 +44,9 @@ def test_with_json_an_error_is_a_document_on_stdout(
     }
 
 
-@pytest.mark.parametrize("arguments", [["plan", "--nonsense"], ["show"], ["nonsense"]])
+@pytest.mark.parametrize(
+    "arguments", [["plan", "--nonsense"], ["show"], ["nonsense"], ["status", "--watch"]]
+)
 def test_with_json_a_wrong_command_line_is_a_document_too(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

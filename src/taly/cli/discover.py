@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 @json_option
 def status(config_path: str, store: str, as_json: bool, watch: bool) -> None:
     """Show what is live now, on every vendor, and whether it answers."""
+    if watch and as_json:
+        raise click.UsageError("--watch draws on a terminal; it does not go with --json")
     context = opened(config_path, store)
-    if watch and not as_json:
+    if watch:
         _watch(context)
         return
     history, health = _look(context)
