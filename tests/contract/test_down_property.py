@@ -5,7 +5,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from postgast import split
 from tests.migration_cases import BASE
@@ -110,6 +110,7 @@ def test_up_and_down_is_as_before(
     connection.execute("SELECT 1")  # begins the transaction that all of it is in
     before = read_catalog(connection)
     sql = applied(connection, statements)
+    event("some ran" if sql else "none ran")
     after: Catalog | None = read_catalog(connection) if seen else None
     down = derive("m", sql, before, after=after)
     try:
@@ -120,4 +121,4 @@ def test_up_and_down_is_as_before(
         raise AssertionError(f"{sql}\n--\n{down.sql}\n{error}") from error
     finally:
         connection.rollback()
-    assert not left, f"{sql}\n--\n{split(';'.join(down.sql))}"
+    assert not left or down.gaps, f"{sql}\n--\n{split(';'.join(down.sql))}"

@@ -42,6 +42,7 @@ def read_catalog(
     with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
         _check_isolation(connection)
         # With an empty path every name in a definition is qualified.
+        path = connection.execute("SHOW search_path").fetchone()
         cursor.execute("SELECT set_config('search_path', '', true)")
         given = {"schemas": list(schemas), "without": list(without)}
 
@@ -50,7 +51,7 @@ def read_catalog(
 
         instant = _instant(connection)
         parts = {name: _by_table(rows(query)) for name, query in sql.PARTS.items()}
-        return Catalog(
+        found = Catalog(
             schemas=tuple(row["name"] for row in rows(sql.SCHEMAS)),
             tables=tuple(_table(row, parts) for row in rows(sql.TABLES)),
             enums=tuple(Enum(**{**row, "labels": tuple(row["labels"])}) for row in rows(sql.ENUMS)),
@@ -61,6 +62,9 @@ def read_catalog(
             others=tuple(Other(**row) for query in sql.OTHERS for row in rows(query)),
             instant=instant,
         )
+        # The caller may go on in the same transaction.
+        cursor.execute("SELECT set_config('search_path', %s, true)", path)
+        return found
 
 
 def _check_isolation(connection: psycopg.Connection) -> None:

@@ -50,6 +50,7 @@ def between(before: Catalog, after: Catalog, concurrent: Iterable[str] = ()) -> 
     """The way from `after` back to `before`; both of the same database, told by OIDs."""
     way = Way(before=before, after=after, concurrent=frozenset(concurrent))
     fresh.drop(way)
+    types.make_room(way)
     renames.take_back(way)
     types.take_back(way)
     restored.functions_and_sequences(way)

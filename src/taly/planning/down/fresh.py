@@ -96,9 +96,13 @@ def _columns(way: "Way") -> None:
 
 
 def _sequences(way: "Way") -> None:
+    names = {(one.schema, one.name) for one in way.before.sequences}
     for one in _new(way.before.sequences, way.after.sequences):
         if not one.owner:  # else it went with its column
-            way.last.append(f"DROP SEQUENCE {quoted(one.schema, one.name)}")
+            taken = (one.schema, one.name) in names
+            (way.statements if taken else way.last).append(
+                f"DROP SEQUENCE {quoted(one.schema, one.name)}"
+            )
 
 
 def _functions(way: "Way") -> None:

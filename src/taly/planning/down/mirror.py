@@ -182,6 +182,15 @@ def columns_in(definition: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def columns_named(expression: Any) -> frozenset[str]:
+    """The columns that an expression names."""
+    return frozenset(
+        str(part.fields[-1].string.sval)
+        for _, part in walk(expression)
+        if type(part).__name__ == "ColumnRef"
+    )
+
+
 def mentions(definition: str, one: Table | Enum | View | Sequence) -> bool:
     """Whether a definition from the catalog names an object, which it does with its schema."""
     return f"{one.schema}.{one.name}" in bare(definition)

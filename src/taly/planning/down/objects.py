@@ -5,7 +5,7 @@ from typing import Any
 
 from taly.model.catalog import Enum, Function, Index, Other, Sequence, Table, Trigger, View
 from taly.planning.down.mirror import UNKNOWN, Mirror, Name, mentions
-from taly.planning.down.names import bare, quoted
+from taly.planning.down.names import bare, normal, quoted
 from taly.planning.down.tables import drop_references, drop_sequences
 from taly.planning.migrations.names import Node, enum_name, kind_of, strings
 
@@ -50,6 +50,8 @@ def rename(mirror: Mirror, node: Node) -> None:
         known = next(((one, what) for one, what in found if what is not None), None)
         if known is not None:
             mirror.put(known[0], replace(known[1], name=new))
+            if known[0] == "enums":
+                _retype_columns(mirror, name, (name[0], new))
         elif not _assumed(mirror, WHOLE[kind], name, new):
             mirror.gap(f"{name[0]}.{name[1]}, which is renamed, is not in the catalog from before")
     elif kind == "OBJECT_COLUMN":
@@ -60,6 +62,17 @@ def rename(mirror: Mirror, node: Node) -> None:
         _rename_index(mirror, mirror.relation(node.relation), new)
     else:
         mirror.gap(f"a RENAME of {kind[7:].lower()} to {new} is not taken back")
+
+
+def _retype_columns(mirror: Mirror, old: Name, new: Name) -> None:
+    """The columns of a type that got another name."""
+    types = {normal(quoted(*old)) + suffix: quoted(*new) + suffix for suffix in ("", "[]")}
+    for table in list(mirror.now["tables"].values()):
+        mirror.change(
+            table,
+            "columns",
+            lambda one: replace(one, type=types.get(normal(one.type), one.type)),
+        )
 
 
 def _assumed(mirror: Mirror, kind: str, name: Name, new: str) -> bool:
@@ -127,6 +140,8 @@ def set_schema(mirror: Mirror, node: Node) -> None:
         mirror.gap(f"the move of {name[1]} to schema {node.newschema} is not taken back")
         return
     mirror.put(kind, replace(found, schema=str(node.newschema)))
+    if kind == "enums":
+        _retype_columns(mirror, name, (str(node.newschema), name[1]))
     if kind == "tables":  # its sequences go with it
         for sequence in list(mirror.now["sequences"].values()):
             if bare(sequence.owner).startswith(f"{name[0]}.{name[1]}."):

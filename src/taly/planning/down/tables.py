@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from taly.model.catalog import Column, Constraint, Sequence, Table
-from taly.planning.down.mirror import UNKNOWN, Mirror, Name, columns_in, mentions
+from taly.planning.down.mirror import UNKNOWN, Mirror, Name, columns_in, columns_named, mentions
 from taly.planning.down.names import bare, quoted
 from taly.planning.down.retype import is_kept
 from taly.planning.migrations.names import (
@@ -222,11 +222,11 @@ def _new_constraint(mirror: Mirror, table: Table, node: Node, columns: tuple[str
         mirror.gap(f"ALTER TABLE {table.name} ADD CONSTRAINT of a kind not examined")
         return
     keys = tuple(strings(node.keys)) or tuple(strings(node.fk_attrs)) or columns
-    stem = {"primary": "", "check": f"{columns[0]}_" if columns else ""}
-    wanted = f"{table.name}_{stem.get(kind, '_'.join(keys) + '_')}{SUFFIX.get(kind, 'excl')}"
-    if not node.conname and kind == "check" and not columns:
-        mirror.gap(f"a CHECK on {table.name} has no name of its own: it is not found again")
-        return
+    if kind == "check":  # PostgreSQL names it after its column, where it has one only
+        named = columns_named(node.raw_expr)
+        keys = tuple(named) if len(named) == 1 else ()
+    stem = "" if kind == "primary" else "".join(f"{key}_" for key in keys)
+    wanted = f"{table.name}_{stem}{SUFFIX.get(kind, 'excl')}"
     name = str(node.conname) or free_name(mirror, table, wanted)
     made = Constraint(name=name, oid=next(mirror.numbers), kind=kind, definition="")
     mirror.add(table, "constraints", made)

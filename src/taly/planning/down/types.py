@@ -9,17 +9,20 @@ if TYPE_CHECKING:
     from taly.planning.down.between import Way
 
 
-def take_back(way: "Way") -> None:
-    """New types wait till nothing uses them; PostgreSQL removes no value, so a type is rebuilt."""
-    now = {enum.oid: enum for enum in way.after.enums}
+def make_room(way: "Way") -> None:
+    """New types step aside from old names, and wait till nothing uses them."""
     old = {enum.oid for enum in way.before.enums}
     wanted = {(enum.schema, enum.name) for enum in way.before.enums}
     for enum in way.after.enums:
         if enum.oid not in old:
-            name = enum.name
-            if (enum.schema, name) in wanted:
-                name = _aside(way, enum)
+            taken = (enum.schema, enum.name) in wanted
+            name = _aside(way, enum) if taken else enum.name
             way.last.append(f"DROP TYPE {quoted(enum.schema, name)}")
+
+
+def take_back(way: "Way") -> None:
+    """PostgreSQL removes no value from a type: one that has got more is built anew."""
+    now = {enum.oid: enum for enum in way.after.enums}
     for enum in way.before.enums:
         found = now.get(enum.oid)
         if found is None:
