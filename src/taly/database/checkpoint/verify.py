@@ -59,7 +59,7 @@ def verify(checkpoint: Checkpoint, target: Target, report: Report) -> Proof:
 def _check_files(checkpoint: Checkpoint) -> None:
     wrong = list(damage(checkpoint)) or list(_miscounted(checkpoint))
     if wrong:
-        raise _failed(checkpoint, "checkpoint-damaged", wrong)
+        raise _failed(checkpoint, wrong, reference="checkpoint-damaged")
 
 
 def _miscounted(checkpoint: Checkpoint) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _check_restored(checkpoint: Checkpoint, target: Target, report: Report) -> N
         server = connection.info.server_version
         if backup.template and not copies.exists(connection, backup.template):
             gone = [f"database {backup.template}: it is not on the server any more"]
-            raise _failed(checkpoint, "checkpoint-damaged", gone)
+            raise _failed(checkpoint, gone, reference="checkpoint-damaged")
     with ExitStack() as stack:
         name = stack.enter_context(copies.scratch(target, backup.template))
         if not backup.template:
@@ -91,11 +91,11 @@ def _check_restored(checkpoint: Checkpoint, target: Target, report: Report) -> N
                     client.wait(report, "restore")
             except TalyError as error:
                 said = error.message.splitlines()
-                raise _failed(checkpoint, "checkpoint-not-restorable", said) from error
+                raise _failed(checkpoint, said, reference="checkpoint-not-restorable") from error
         with snapshot(target, name) as connection:
             wrong = list(_differences(checkpoint, connection, report))
     if wrong:
-        raise _failed(checkpoint, "checkpoint-differs", wrong)
+        raise _failed(checkpoint, wrong, reference="checkpoint-differs")
 
 
 def _major(backup: BackupFacts) -> int:
@@ -155,7 +155,7 @@ def _place(table: TableContent) -> str:
     return f"{table.table_schema}.{table.name}"
 
 
-def _failed(checkpoint: Checkpoint, reference: str, wrong: list[str]) -> VerificationFailed:
+def _failed(checkpoint: Checkpoint, wrong: list[str], *, reference: str) -> VerificationFailed:
     shown = "\n".join(f"  {line}" for line in wrong[:12])
     more = f"\n  and {len(wrong) - 12} more" if len(wrong) > 12 else ""
     return VerificationFailed(
