@@ -6,7 +6,7 @@ from typing import Any
 from taly.model.catalog import Enum, Function, Index, Other, Sequence, Table, Trigger, View
 from taly.planning.down.mirror import UNKNOWN, Mirror, Name, mentions
 from taly.planning.down.names import bare, normal, quoted
-from taly.planning.down.tables import drop_references, drop_sequences
+from taly.planning.down.tables import drop_references, drop_sequences, free_name
 from taly.planning.migrations.names import Node, enum_name, kind_of, strings
 
 WHOLE = {
@@ -268,7 +268,9 @@ def create_index(mirror: Mirror, node: Node) -> None:
     table = None if view is not None else mirror.table(name)
     columns = [str(one.index_elem.name) for one in node.index_params]
     stem = "_".join(column or "expr" for column in columns)
-    index_name = str(node.idxname) or f"{name[1]}_{stem}_idx"[:63]
+    index_name = str(node.idxname)
+    if table is not None and not index_name:
+        index_name = free_name(mirror, table, f"{name[1]}_{stem}_idx")
     if table is None or mirror.index((table.schema, index_name)) is not None:
         if view is not None and not mirror.is_fresh("views", view):
             mirror.gap(f"index {index_name} on materialised view {name[1]} is not taken back")

@@ -99,8 +99,9 @@ def _new_column(mirror: Mirror, table: Table, definition: Node) -> None:
 
 def free_name(mirror: Mirror, table: Table, wanted: str) -> str:
     """The name that PostgreSQL gives, with a number where it is taken."""
-    taken = {one.name for one in mirror.now["sequences"].values()}
-    taken |= {one.name for one in table.constraints} | {one.name for one in table.indexes}
+    taken = {one.name for kind in ("sequences", "views") for one in mirror.now[kind].values()}
+    for one in mirror.now["tables"].values():
+        taken |= {one.name, *(part.name for part in (*one.constraints, *one.indexes))}
     number, name = 0, wanted[:63]
     while name in taken:
         number += 1
