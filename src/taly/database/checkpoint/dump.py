@@ -16,6 +16,9 @@ from taly.errors import Refused, StepFailed, TalyError, VendorRefused, VendorUna
 JOBS = 2
 LOOK_S = 0.05
 END_S = 15.0
+FOREIGN_SETTING = 'unrecognized configuration parameter "transaction_timeout"'
+"""Programs from 17 on set it on every connection; a server before 17 does not know it, and nothing
+that is restored depends on it."""
 LOST = ("server closed the connection", "connection to server", "terminating connection")
 
 
@@ -63,7 +66,7 @@ class Client:
 
     def check(self) -> None:
         """Raise what its last words mean when it has failed already."""
-        if self.has_ended and self._process.returncode != 0:
+        if self.has_ended and self._process.returncode != 0 and not self._is_harmless():
             raise self.failure()
 
     def wait(self, report: Report, what: str, folder: Path | None = None, whole: int = 0) -> None:
@@ -80,10 +83,18 @@ class Client:
             size = _bytes_in(folder)
             report(what, size, size)
 
+    def _is_harmless(self) -> bool:
+        """Whether it went on, and all that it met was the setting that the server does not know."""
+        errors = [line for line in self._lines() if "error:" in line]
+        return bool(errors) and all(FOREIGN_SETTING in line for line in errors)
+
+    def _lines(self) -> list[str]:
+        self._said.seek(0)
+        return self._said.read().decode(errors="replace").splitlines()
+
     def failure(self) -> TalyError:
         """What its messages mean."""
-        self._said.seek(0)
-        lines = self._said.read()[-8000:].decode(errors="replace").splitlines()
+        lines = self._lines()
         errors = [line for line in lines if "error:" in line or "detail:" in line]
         text = "\n".join(f"  {line}" for line in (errors or lines)[:6])
         said = without_password(self._target, text)
@@ -116,16 +127,20 @@ def dump(programs: Programs, target: Target, snapshot: str, folder: Path) -> Cli
     return Client(target, command)
 
 
-def restore(programs: Programs, target: Target, folder: Path, database: str) -> Client:
+def restore(
+    programs: Programs, target: Target, folder: Path, database: str, *, server: int
+) -> Client:
     """Begin to restore a dump's schema and rows into an empty database.
 
     Without owners, grants and comments, which a user without superuser's rights may not all set.
+    `server` is the server's major version.
     """
     command = [
         programs.path("pg_restore"),
         *("--format=directory", f"--jobs={JOBS}", "--no-password", "--no-owner"),
         *("--no-privileges", "--no-comments", "--no-publications", "--no-subscriptions"),
-        *("--exit-on-error", f"--dbname={database}", str(folder)),
+        *(() if programs.major >= 17 > server else ("--exit-on-error",)),
+        *(f"--dbname={database}", str(folder)),
     ]
     return Client(target, command, database)
 

@@ -87,7 +87,7 @@ def _check_restored(checkpoint: Checkpoint, target: Target, report: Report) -> N
             programs = find_programs(max(server, _major(backup) * 10_000))
             folder = checkpoint.path / DUMP
             try:
-                with restore(programs, target, folder, name) as client:
+                with restore(programs, target, folder, name, server=server // 10_000) as client:
                     client.wait(report, "restore")
             except TalyError as error:
                 said = error.message.splitlines()
