@@ -5,7 +5,7 @@ from collections.abc import Callable
 from postgast import PgQueryError, parse, walk
 
 from taly.model.catalog import Extension
-from taly.planning.down import objects, tables
+from taly.planning.down import objects, renaming, tables
 from taly.planning.down.mirror import Mirror, Name
 from taly.planning.down.names import quoted
 from taly.planning.migrations.blocks import statements_in
@@ -194,9 +194,9 @@ def _says(text: str) -> Callable[[Mirror, Node], None]:
 HANDLERS: dict[str, Callable[[Mirror, Node], None]] = {
     "create_stmt": tables.create_table,
     "alter_table_stmt": tables.alter_table,
-    "rename_stmt": objects.rename,
+    "rename_stmt": renaming.rename,
     "drop_stmt": objects.drop,
-    "alter_object_schema_stmt": objects.set_schema,
+    "alter_object_schema_stmt": renaming.set_schema,
     "index_stmt": objects.create_index,
     "create_enum_stmt": objects.create_enum,
     "alter_enum_stmt": objects.alter_enum,
