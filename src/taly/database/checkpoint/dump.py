@@ -86,7 +86,8 @@ class Client:
     def _is_harmless(self) -> bool:
         """Whether it went on, and all that it met was the setting that the server does not know."""
         errors = [line for line in self._lines() if "error:" in line]
-        return bool(errors) and all(FOREIGN_SETTING in line for line in errors)
+        went_on = self._process.returncode == 1 and bool(errors)
+        return went_on and all(FOREIGN_SETTING in line for line in errors)
 
     def _lines(self) -> list[str]:
         self._said.seek(0)
