@@ -106,6 +106,8 @@ class _Reconciliation:
         """Whether a write of ours may have been applied."""
         self._adopted = False
         self._refusal: VendorError | None = None
+        self._refused: VendorError | None = None
+        """The latest refusal, also when an operation in flight made us look again."""
         self._note = ""
 
     def run(self) -> Job[End]:
@@ -260,6 +262,8 @@ class _Reconciliation:
         return isinstance(seen, Other) and not self._answered
 
     def _act(self) -> StepFailed | None:
+        if self._sends == MAX_SENDS and self._refused is not None and not self._wrote:
+            return self._failed_by(self._refused)
         if self._sends == MAX_SENDS:
             return StepFailed(
                 step=self._step.id,
@@ -273,7 +277,7 @@ class _Reconciliation:
             receipt = self._provider.act(self._step, self._key)
         except VendorRefused as error:
             # Surely not applied; yet one more look: an earlier, unanswered write may be in flight.
-            self._refusal = error
+            self._refusal = self._refused = error
         except VendorUnavailable as error:
             self._wrote = True
             self._progress(f"no answer to the change: {error.message}")
