@@ -23,7 +23,7 @@ from tests.engine_world import FakeVendor, SharedFile, plan, step
 LOST = 75
 
 
-def chain(length: int = 9) -> Plan:
+def chain(length: int = 16) -> Plan:
     """Steps one after the other, so that there is always one to be killed in."""
     steps = [step("c0")]
     for number in range(1, length):

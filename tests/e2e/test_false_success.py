@@ -21,7 +21,7 @@ LIES: dict[str, list[tuple[str, str]]] = {
     "payments": [
         ("restore-ignored", "not in effect"),
         ("lock-ignored", "not in effect"),
-        ("restore-lost-later", "has been published instead|HTTP 500|published over it"),
+        ("restore-lost-later", "published instead|HTTP 500|published over it|not in effect"),
     ],
     "dashboard": [
         ("alias-job-stale", "shows a succeeded rollback to dpl_"),

@@ -96,6 +96,7 @@ def test_what_only_reads(sandbox: Callable[..., Sandbox]) -> None:
     check("releases", ask(good, "releases"), ask(expired, "releases"))
     check("plan", ask(good, "plan"), ask(expired, "plan", "--to", "R3"))
     check("sandbox", ask(good, "sandbox", "status"))
+    check("error", ask(good, "plan", "--to", "no-such-release"))
 
 
 def ambiguous_and_kept(box: Sandbox) -> Iterator[dict[str, Any]]:

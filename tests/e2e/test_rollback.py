@@ -187,7 +187,7 @@ def test_an_expired_target_is_refused_before_any_write(sandbox: Callable[..., Sa
 
 def test_two_at_once_one_runs_and_the_other_names_it(sandbox: Callable[..., Sandbox]) -> None:
     """Must show 5."""
-    box = sandbox("taly-small", 15.0)
+    box = sandbox("taly-small", 30.0)
     first = box.start_taly("rollback", "--yes", "--json")
     until(lambda: body(box.taly("runs", "--json"))["runs"], what="the first run has begun")
     second = box.taly("rollback", "--yes")
