@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from taly.app.context import Context
 from taly.app.discover import ask_health, observe, seen
 from taly.app.history import History, load_history
+from taly.app.keeping import store_in_patient
 from taly.app.parallel import Raised, Result, TimedOut, Value, fan_out
 from taly.app.targets import choose_release
 from taly.errors import Refused, TalyError
@@ -73,7 +74,11 @@ def _with_answers(context: Context, plan: Plan, snapshot: Snapshot) -> Plan:
 def check_plan(context: Context, plan: Plan, snapshot: Snapshot) -> Planned:
     """Run every preflight check of a plan against what is live now. Touches nothing."""
     found = merged(
-        plan.findings, judge(plan, snapshot), _lock(context), _vendor_checks(context, plan)
+        plan.findings,
+        judge(plan, snapshot),
+        _lock(context),
+        store_in_patient(context),
+        _vendor_checks(context, plan),
     )
     return Planned(plan=plan, findings=found)
 

@@ -64,6 +64,7 @@ CODES: Mapping[str, Code] = {
     "stack-blocked": Code(E, "the stack is in a state in which it cannot be updated"),
     "stack-busy": Code(E, "CloudFormation is changing the stack"),
     "steps-missing": Code(E, "the provider knows no way to the target"),
+    "store-in-database": Code(W, "taly's runs are kept in a database that may have to go back"),
     "target-ambiguous": Code(E, "the evidence leaves open which deployment the release had"),
     "target-barred": Code(E, "the vendor has the target deployment and would not make it live"),
     "target-changed": Code(E, "the target's artifact is not what it was when it was planned"),
