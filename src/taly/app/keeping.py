@@ -23,5 +23,5 @@ def store_in_patient(context: Context) -> Iterator[Finding]:
         except UsageError:
             continue  # a database without a URL is unknown already, and says so
         if place == own:
-            text = f"taly keeps its runs in {place}, the very database that may have to go back"
+            text = f"runs are kept in {place}, the very database that may have to go back"
             yield finding("store-in-database", component.name, text, "taly rollback --store FILE")
