@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -145,7 +146,7 @@ class Selection:
         where, dot, rest = name.partition(".")
         return (self._schema, name, where if dot else self._schema, rest if dot else name)
 
-    def _rows(self, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         return self._connection.execute(query.encode(), values).fetchall()
 
 
