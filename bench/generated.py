@@ -16,8 +16,10 @@ from taly.model.ports import (
     InFlight,
     Other,
     Probe,
+    Say,
     StepOptions,
     Wanted,
+    silent,
 )
 from taly.model.release import Deployment, Evidence, LivePeriod, Observed
 
@@ -118,7 +120,7 @@ class FakeVendor:
         self.clock.sleep(self.read_s)
         return ()
 
-    def act(self, step: Step, key: str) -> Mapping[str, str]:
+    def act(self, step: Step, key: str, say: Say = silent) -> Mapping[str, str]:
         """Begin the operation."""
         asked = self.clock.monotonic()
         self.clock.sleep(self.read_s)

@@ -17,7 +17,7 @@ from typing import Any
 from taly.errors import VendorRefused, VendorUnavailable
 from taly.model.environment import Component
 from taly.model.plan import Plan, Step, StepKind
-from taly.model.ports import Attempt, Clock, Failed, InFlight, Other, Probe, Wanted
+from taly.model.ports import Attempt, Clock, Failed, InFlight, Other, Probe, Say, Wanted, silent
 from taly.model.release import Evidence
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -132,7 +132,7 @@ class FakeVendor:
         in_flight = [op for op in mine if op["ends"] > instant]
         return (good or [self.initial])[-1], in_flight, ended[-1] if ended else None
 
-    def act(self, step: Step, key: str) -> Mapping[str, str]:
+    def act(self, step: Step, key: str, say: Say = silent) -> Mapping[str, str]:
         fault = self.write_faults.pop(0) if self.write_faults else "ok"
         if fault == "refuse":
             raise VendorRefused("no, never", reference="fake-409")

@@ -60,6 +60,8 @@ class NotebookPen:
         if self.lost:
             raise LeaseLost
 
+    told_to_stop = cancelled = False
+
     def tick(self) -> float:
         return 0.0
 
@@ -323,7 +325,7 @@ def test_polls_start_at_a_second_and_grow_to_five() -> None:
 
 def test_a_provider_that_breaks_before_the_write_fails_after_it_is_unknown() -> None:
     class Broken(FakeVendor):
-        def act(self, step: Any, key: str) -> Any:
+        def act(self, step: Any, key: str, say: Any = None) -> Any:
             raise ValueError("oh")
 
     class Careless(FakeVendor):

@@ -87,7 +87,7 @@ def test_many_components_wait_at_the_same_time(store: Store) -> None:
                 component, FakeVendor(clock=self.clock, operation_s=0.2)
             )
 
-        def act(self, step: Any, key: str) -> Any:
+        def act(self, step: Any, key: str, say: Any = None) -> Any:
             return self._of(step.component).act(step, key)
 
         def probe(self, step: Any, attempt: Attempt | None) -> Any:

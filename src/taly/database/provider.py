@@ -20,8 +20,10 @@ from taly.model.ports import (
     InFlight,
     Other,
     Probe,
+    Say,
     StepOptions,
     Wanted,
+    silent,
 )
 from taly.model.release import Deployment, Evidence, Observed
 from taly.planning.codes import finding
@@ -101,7 +103,7 @@ class PostgresProvider:
             found.append(finding("database-pooler", step.component, POOLED))
         return tuple(found)
 
-    def act(self, step: Step, key: str) -> Mapping[str, str]:
+    def act(self, step: Step, key: str, say: Say = silent) -> Mapping[str, str]:
         """Refused: this version changes no database."""
         raise VendorRefused(
             "taly reads databases and does not change them in this version",

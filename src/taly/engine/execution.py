@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import httpx2
 
 from taly.engine.journal import Journal
-from taly.engine.reconcile import End, reconcile
+from taly.engine.reconcile import CANCELLED, End, reconcile
 from taly.engine.tasks import Job, Tasks
 from taly.engine.verify import verify, verify_all
 from taly.model.events import (
@@ -63,10 +63,12 @@ class Execution:
 
     def cancel(self, by: str) -> None:
         """Start no new step and end the run as cancelled."""
+        self.journal.stop(for_good=True)
         self._said.put(("cancel", by))
 
     def interrupt(self) -> None:
         """Start no new step and leave the run to be resumed."""
+        self.journal.stop(for_good=False)
         self._said.put(("interrupt", None))
 
     def abandon(self) -> None:
@@ -159,6 +161,7 @@ class Execution:
 
     def _cancel(self, by: str) -> None:
         self._halted = True
+        self.journal.stop(for_good=True)
         if not self._fold.run().cancel_requested:
             self.journal.append(CancelRequested(by=by))
 
@@ -175,11 +178,10 @@ class Execution:
         if phases <= {StepPhase.DONE}:
             return "succeeded"
         if StepPhase.FAILED in phases:
-            failed = [
-                self._steps[step.step]
-                for step in run.steps.values()
-                if step.phase is StepPhase.FAILED
-            ]
+            ends = [step for step in run.steps.values() if step.phase is StepPhase.FAILED]
+            if all(step.reference == CANCELLED for step in ends):
+                return "cancelled"
+            failed = [self._steps[step.step] for step in ends]
             only_checks = not any(step.writes for step in failed)
             return "verification-failed" if only_checks else "failed"
         return "cancelled" if run.cancel_requested else None

@@ -55,6 +55,7 @@ class Journal:
         self._pending_lock = threading.Lock()
         self._writing = threading.Lock()
         self._lost: BaseException | None = None
+        self.told_to_stop = self.cancelled = False
 
     def append(self, event: Event) -> Recorded:
         """Return once the event is on disk; LeaseLost when the run is another process's now.
@@ -71,6 +72,11 @@ class Journal:
         if entry.recorded is None:
             raise entry.error or AssertionError("unreachable: an entry is written or failed")
         return entry.recorded
+
+    def stop(self, *, for_good: bool) -> None:
+        """Tell writes that take long to end early; for good, or to be resumed."""
+        self.told_to_stop = True
+        self.cancelled = self.cancelled or for_good
 
     def lose(self, why: BaseException) -> None:
         """Append nothing from now on: the lease is lost, or the store is out of reach."""

@@ -14,12 +14,13 @@ Each clause was found necessary by killing processes at random: without 2 and 5,
 a third of the steps wrote twice. docs/adr/0001 has the figures.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, Protocol, assert_never
 
 from taly.engine.tasks import Job
-from taly.errors import TalyError, VendorError, VendorRefused, VendorUnavailable
+from taly.errors import Interrupted, TalyError, VendorError, VendorRefused, VendorUnavailable
 from taly.model.events import (
     Event,
     Recorded,
@@ -34,9 +35,12 @@ from taly.model.events import (
 from taly.model.plan import Step
 from taly.model.ports import Attempt, Clock, Failed, InFlight, Other, Probe, Provider, Wanted
 
+CANCELLED = "step-cancelled"
 MAX_SENDS = 3
 """Writes sent for one step by one process, when the answers were lost and nothing came of them."""
 POLL_MIN_S, POLL_MAX_S = 1.0, 5.0
+SAY_S = 1.0
+"""A write that takes long tells durably how far it is this often, in real seconds."""
 POLL_SHARE = 0.04
 """A poll waits for this share of the time waited already: it is late by 2 % on average."""
 
@@ -52,6 +56,16 @@ class Pen(Protocol):
 
     def check(self) -> None:
         """Raise LeaseLost when another process is known to have the run."""
+        ...
+
+    @property
+    def told_to_stop(self) -> bool:
+        """Whether the run was cancelled or interrupted: a write that takes long ends early."""
+        ...
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was told to stop for good, not only to be resumed."""
         ...
 
     def tick(self) -> float:
@@ -74,6 +88,9 @@ def reconcile(
     work = _Reconciliation(step, f"{run_id}:{step.id}", provider, clock, pen, past)
     try:
         end = yield from work.run()
+    except Interrupted as stop:
+        pen.append(StepProgressed(step=step.id, note=stop.message))
+        return StepUnknown(step=step.id, reason=stop.message)  # not appended: resume goes on
     except Exception as error:
         end = work.broken_by(error)  # when it was the pen that broke, the next line says so again
     pen.append(end)
@@ -109,6 +126,7 @@ class _Reconciliation:
         self._refused: VendorError | None = None
         """The latest refusal, also when an operation in flight made us look again."""
         self._note = ""
+        self._said_at = 0.0
 
     def run(self) -> Job[End]:
         """Clauses 2 to 5."""
@@ -274,7 +292,11 @@ class _Reconciliation:
         self._sends += 1
         self._intend()
         try:
-            receipt = self._provider.act(self._step, self._key)
+            receipt = self._provider.act(self._step, self._key, self._say)
+        except Interrupted as stop:
+            if not self._pen.cancelled:
+                raise
+            return StepFailed(step=self._step.id, reason=stop.message, reference=CANCELLED)
         except VendorRefused as error:
             # Surely not applied; yet one more look: an earlier, unanswered write may be in flight.
             self._refusal = self._refused = error
@@ -323,6 +345,19 @@ class _Reconciliation:
         if note != self._note:
             self._note = note
             self._pen.append(StepProgressed(step=self._step.id, note=note))
+
+    def _say(self, note: str, fraction: float | None = None) -> None:
+        self._pen.check()
+        if self._pen.told_to_stop:
+            raise Interrupted(
+                "it was told to stop, and nothing was changed",
+                reference=CANCELLED,
+                hint=f"taly resume {self._run_id}",
+            )
+        now = time.monotonic()
+        if now - self._said_at >= SAY_S:
+            self._said_at, self._note = now, note
+            self._pen.append(StepProgressed(step=self._step.id, note=note, fraction=fraction))
 
     def _failed_by(self, error: TalyError) -> StepFailed:
         return StepFailed(

@@ -18,6 +18,12 @@ class StepKind(StrEnum):
     """Stop, or wait out, an operation in flight that would bring the bad version back."""
     ROLL_BACK = "roll-back"
     """Make another deployment live."""
+    REVERT = "revert"
+    """Take one migration of a database back, in place."""
+    APPLY = "apply"
+    """Apply a migration again that a revert took back: its inverse."""
+    RESTORE = "restore"
+    """Put a backup in a database's place, with all that was written since carried over."""
     FREEZE = "freeze"
     """Hold auto-deploys."""
     THAW = "thaw"
@@ -111,6 +117,56 @@ class Migration:
     """What undoing it would need: `automatic`, `catalog`, `data`."""
 
 
+DatabaseVerdict = Literal["keep", "revert", "restore"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseWay:
+    """One of the three things that can be done with a database, and what it would cost."""
+
+    verdict: DatabaseVerdict
+    possible: bool
+    why: str
+    """Why it suits, or why it cannot be done, in one sentence."""
+    costs: tuple[str, ...] = ()
+    """What it would take or leave behind, one sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableCount:
+    """Rows of one live table that going back has to look after."""
+
+    table: str
+    """Qualified, as it is called live."""
+    written: int
+    """Rows written since the backup, or since the migration where that is known."""
+    exact: bool
+    """False for an estimate of the server's statistics."""
+    rescued: int | None = None
+    """Rows, among them, of which something goes to the rescue bundle; None = not counted."""
+    why: str = ""
+    """Why something of them does not fit the old schema."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseOutlook:
+    """What is to be done with the database, the alternatives, and what is at stake."""
+
+    verdict: DatabaseVerdict
+    """What suits best, before the user says otherwise."""
+    ways: tuple[DatabaseWay, ...]
+    """Keep, revert and restore, in this order."""
+    checkpoint: str = ""
+    """The checkpoint that a restore starts from; empty = none fits."""
+    backup_at: datetime | None = None
+    """When that backup was made."""
+    counts: tuple[TableCount, ...] = ()
+    conversions: tuple[str, ...] = ()
+    """Columns that were renamed or retyped and whose values no hint says how to read back."""
+    pause_s: float | None = None
+    """For how long writes have to wait; None = they need not."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentPlan:
     """What the plan says about one component."""
@@ -127,6 +183,7 @@ class ComponentPlan:
     removals: tuple[str, ...] = ()
     """Resources that going back deletes, e.g. `AWS::DynamoDB::Table AuditTable`."""
     migrations: tuple[Migration, ...] = ()
+    database: DatabaseOutlook | None = None
     notes: tuple[str, ...] = ()
     answered_before: bool | None = None
     """Whether the application answered as it should when the plan was made; None = not asked."""

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from taly.model.check import Finding
 from taly.model.environment import Component
-from taly.model.plan import ConfigChange, Migration, Step
+from taly.model.plan import ConfigChange, DatabaseOutlook, DatabaseVerdict, Migration, Step
 from taly.model.release import Deployment, Evidence, Observation, Observed, State
 
 
@@ -88,6 +88,10 @@ class StepOptions:
 
     with_config: bool = False
     allow_removals: bool = False
+    accept_conversions: bool = False
+    """Whether columns that were renamed or retyped may be read back without a hint."""
+    database: DatabaseVerdict | None = None
+    """What the user wants done with the database; None = what suits best."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +103,26 @@ class Differences:
     """Resources that going back deletes."""
     migrations: tuple[Migration, ...] = ()
     """For a database: what each migration after the target means."""
+    database: DatabaseOutlook | None = None
+    """For a database: what to do with it, and what that costs."""
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+
+class Say(Protocol):
+    """How a write that takes long tells how far it is, and hears that it must stop."""
+
+    def __call__(self, note: str, fraction: float | None = None) -> None:
+        """Take note of it, at most once a second durably; call it often.
+
+        Raises Interrupted when the run was cancelled and LeaseLost when it is another process's
+        now: then nothing more may be written.
+        """
+        ...
+
+
+def silent(note: str, fraction: float | None = None) -> None:
+    """A `Say` that nobody listens to."""
 
 
 class Provider(Protocol):
@@ -134,12 +156,13 @@ class Provider(Protocol):
         """Would `act` work: does the target exist, may we, is anything in flight. Read only."""
         ...
 
-    def act(self, step: Step, key: str) -> Mapping[str, str]:
+    def act(self, step: Step, key: str, say: Say = silent) -> Mapping[str, str]:
         """Send the one write that leads to `step.wanted`; the only method that changes the world.
 
         Never retries. Returns the receipt: what helps `probe` to recognise our own operation.
         Raises VendorUnavailable when the outcome is not known, VendorRefused when it surely was
-        not applied.
+        not applied. A write that takes minutes ends in one instant that changes the world, tells
+        `say` how far it is until then, and undoes what it prepared when that raises Interrupted.
         """
         ...
 

@@ -7,7 +7,18 @@ from taly.errors import UsageError, VendorRefused
 from taly.model.check import Finding, Severity
 from taly.model.environment import Component
 from taly.model.plan import Forecast, Step, StepKind
-from taly.model.ports import Attempt, Clock, Differences, Failed, Other, Probe, StepOptions, Wanted
+from taly.model.ports import (
+    Attempt,
+    Clock,
+    Differences,
+    Failed,
+    Other,
+    Probe,
+    Say,
+    StepOptions,
+    Wanted,
+    silent,
+)
 from taly.model.release import Confidence, Deployment, Observed, Operation, State
 from taly.planning.forecast import forecast_from
 from taly.providers.apprunner import configuration, judging
@@ -161,7 +172,7 @@ class AppRunnerProvider:
             found.append(_denied(step, error))
         return tuple(found)
 
-    def act(self, step: Step, key: str) -> Mapping[str, str]:
+    def act(self, step: Step, key: str, say: Say = silent) -> Mapping[str, str]:
         """One UpdateService (API reference): it deploys by itself, no StartDeployment follows.
 
         App Runner knows no client token and no precondition, so the service is described again

@@ -9,7 +9,7 @@ from taly.errors import UsageError, VendorError, VendorRefused
 from taly.model.check import Finding
 from taly.model.environment import Component
 from taly.model.plan import ConfigChange, ConfigChangeKind, Step, StepKind
-from taly.model.ports import Attempt, Clock, Differences, Probe, StepOptions
+from taly.model.ports import Attempt, Clock, Differences, Probe, Say, StepOptions, silent
 from taly.model.release import (
     Deployment,
     Evidence,
@@ -108,7 +108,7 @@ class NetlifyProvider:
         """Token, site, target, builds in flight, retention."""
         return checks.findings(self._api, step, self._clock.now())
 
-    def act(self, step: Step, key: str) -> Mapping[str, str]:
+    def act(self, step: Step, key: str, say: Say = silent) -> Mapping[str, str]:
         """Send one restore, lock, unlock or cancel; which one follows from the wanted state."""
         match step.kind:
             case StepKind.CANCEL:

@@ -8,7 +8,7 @@ from taly.errors import VendorRefused
 from taly.model.check import Finding, Severity
 from taly.model.environment import Component
 from taly.model.plan import Forecast, Step, StepKind
-from taly.model.ports import Attempt, Clock, Differences, Probe, StepOptions
+from taly.model.ports import Attempt, Clock, Differences, Probe, Say, StepOptions, silent
 from taly.model.release import Deployment, Observation, Observed
 from taly.providers.aws import AwsClients
 from taly.providers.serverless import address as addresses
@@ -98,7 +98,7 @@ class ServerlessProvider:
                 ),
             )
 
-    def act(self, step: Step, key: str) -> Mapping[str, str]:
+    def act(self, step: Step, key: str, say: Say = silent) -> Mapping[str, str]:
         """ExecuteChangeSet, or ContinueUpdateRollback for a step that frees a stuck stack."""
         sender = ChangeSets(
             clients=self._clients, reads=self._reads(step), clock=self._clock, step=step

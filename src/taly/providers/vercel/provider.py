@@ -7,7 +7,7 @@ from taly.errors import VendorRefused
 from taly.model.check import Finding
 from taly.model.environment import Component
 from taly.model.plan import ConfigChange, ConfigChangeKind, Step, StepKind
-from taly.model.ports import Attempt, Clock, Differences, Probe, StepOptions
+from taly.model.ports import Attempt, Clock, Differences, Probe, Say, StepOptions, silent
 from taly.model.release import Deployment, Observation, Observed
 from taly.providers.http import Answer
 from taly.providers.vercel import observing, probing
@@ -58,7 +58,7 @@ class VercelProvider:
         """Plan limits, scope, missing targets, other jobs: told apart by reads alone."""
         return Checks(self._api, self._clock, step).run()
 
-    def act(self, step: Step, key: str) -> Mapping[str, str]:
+    def act(self, step: Step, key: str, say: Say = silent) -> Mapping[str, str]:
         """One POST or PATCH: rollback, promote, setting or cancel, whichever the state needs."""
         scope = scope_of(step.address.get("team", ""))
         if step.kind is StepKind.CANCEL:
