@@ -1,0 +1,1 @@
+"""How the rows of one schema read in another one: which table, column and value goes where."""
