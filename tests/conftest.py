@@ -1,6 +1,7 @@
 """Fixtures for every suite: a scrubbed environment, a real PostgreSQL, an empty database a test."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,14 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 SCHEMAS = """
 SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
 """
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches the tests and what they start, also where a script runs them with `&`.
+
+    A shell without job control has its background jobs ignore SIGINT, and children inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

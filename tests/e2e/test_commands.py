@@ -112,15 +112,13 @@ def test_only_and_skip_narrow_the_plan(sandbox: Callable[..., Sandbox]) -> None:
 
 def test_watch_ends_on_ctrl_c(sandbox: Callable[..., Sandbox]) -> None:
     box = sandbox("taly-small", SPEED, shared=True)
-    process = box.start_taly("status", "--watch")
-    assert process.stdout is not None
-    try:
-        until(lambda: "payments" in (process.stdout or [""]).readline(), what="a first look")
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
-    finally:
-        process.kill()
-        process.wait()
+    with box.start_taly("status", "--watch") as process:
+        try:
+            until(lambda: "payments" in process.stdout.readline(), what="a first look")
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert process.returncode == ExitCode.INTERRUPTED
     assert "Traceback" not in said
 
