@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from taly.sandbox.awsjson import Action, AwsError, Result, epoch, page, without_none
 from taly.sandbox.cloudtrail import Trail
@@ -28,6 +28,8 @@ class Build:
     outcome: Outcome = "ok"
     schema_version: int = 1
     """The version of the database schema that its code was written for."""
+    fails: Literal["all", "lists"] = "all"
+    """What of a broken one fails: everything, or only what customers see of their bookings."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -30,7 +30,8 @@ def backend_command(build: Build, port: int) -> list[str]:
     return [
         *(sys.executable, "-m", "taly.sandbox.backend", "--port", str(port)),
         *("--commit", build.commit, "--outcome", outcome),
-        *("--schema-version", str(build.schema_version), "--until-stdin-closes"),
+        *("--schema-version", str(build.schema_version), "--fails", build.fails),
+        "--until-stdin-closes",
     ]
 
 

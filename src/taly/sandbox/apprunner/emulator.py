@@ -43,7 +43,7 @@ FAULTS = frozenset({"maintenance", "expired-image", "concurrent-push", "access-d
 SWITCHES = frozenset(field.name for field in fields(Switches))
 SETTINGS = SWITCHES | {
     *("service", "repository", "env", "secrets", "health_check"),
-    *("lifecycle_days", "cloudtrail_lag_s", "schema_version"),
+    *("lifecycle_days", "cloudtrail_lag_s", "schema_version", "fails"),
 }
 
 
@@ -52,8 +52,9 @@ class AppRunnerEmulator:
 
     Component settings: `service` and `repository` (names), `env` (plain-text variables),
     `secrets` (variable → ARN), `health_check` (HealthCheckConfiguration), `lifecycle_days` (ECR
-    expires images that long after their push), `cloudtrail_lag_s`, `schema_version`, and the
-    fields of `Switches`. Deploy settings: `schema_version`, `env`.
+    expires images that long after their push), `cloudtrail_lag_s`, `schema_version`, `fails` (what
+    of a broken one fails: `all` | `lists`), and the fields of `Switches`. Deploy settings:
+    `schema_version`, `fails`, `env`.
 
     Faults of its own: `health-fail` (the next deployment is reverted), `operation-stuck` (it stays
     in progress for `seconds`, 0 = for ever), `false-success` (it ends SUCCEEDED and the old image
@@ -215,6 +216,7 @@ class AppRunnerEmulator:
             commit=deploy.commit,
             outcome=deploy.outcome,
             schema_version=int(settings.get("schema_version", 1)),
+            fails=settings.get("fails", "all"),
         )
         self._registry.push(repo, build, (deploy.commit[:12], "latest"), at)
         service = self._by_component.get(deploy.component)
