@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from taly.database.connection import CONNECT_TIMEOUT_S, Target, meaning, without_password
 from taly.database.ledger import LOCK
@@ -57,7 +58,7 @@ def connected(
         with psycopg.connect(
             target.url,
             connect_timeout=CONNECT_TIMEOUT_S,
-            application_name="taly",
+            application_name=_application(target),
             prepare_threshold=None,
             keepalives_idle=30,
             keepalives_interval=10,
@@ -68,6 +69,12 @@ def connected(
             yield connection
     except psycopg.Error as error:
         raise explained(target, error) from None  # libpq's own text may hold parts of the URL
+
+
+def _application(target: Target) -> str:
+    """What the server calls our sessions; a run that must find its own again puts it in the URL."""
+    given = str(conninfo_to_dict(target.url).get("application_name") or "")
+    return given if given.startswith("taly") else "taly"
 
 
 def explained(target: Target, error: psycopg.Error) -> TalyError:

@@ -93,7 +93,7 @@ def _check_restored(checkpoint: Checkpoint, target: Target, report: Report) -> N
                 said = error.message.splitlines()
                 raise _failed(checkpoint, said, reference="checkpoint-not-restorable") from error
         with snapshot(target, name) as connection:
-            wrong = list(_differences(checkpoint, connection, report))
+            wrong = list(unlike(checkpoint, connection, report))
     if wrong:
         raise _failed(checkpoint, wrong, reference="checkpoint-differs")
 
@@ -103,9 +103,10 @@ def _major(backup: BackupFacts) -> int:
     return int(found.group(0)) if found else 0
 
 
-def _differences(
+def unlike(
     checkpoint: Checkpoint, connection: psycopg.Connection, report: Report
 ) -> Iterator[str]:
+    """What a restored backup does not hold as it should: tables by count and checksum, schema."""
     manifest = checkpoint.manifest
     found = {_place(one): one for one in contents(connection, tables(connection), report)}
     for table in manifest.tables:
