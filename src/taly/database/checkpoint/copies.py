@@ -88,7 +88,7 @@ def scratch(target: Target, template: str = "") -> Iterator[str]:
         if template:
             copy_database(target, template, name)
         else:
-            _create_empty(target, name)
+            create_empty(target, name)
         if template:
             with _maintenance(target) as connection:
                 connection.execute(
@@ -106,7 +106,8 @@ def scratch(target: Target, template: str = "") -> Iterator[str]:
             ) from error
 
 
-def _create_empty(target: Target, name: str) -> None:
+def create_empty(target: Target, name: str) -> None:
+    """An empty database with the encoding and the locale of the target's own."""
     with connected(target, autocommit=True) as connection:
         row = connection.execute(LIKE).fetchone()
         assert row is not None, "we are connected to it"
