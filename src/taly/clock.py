@@ -31,7 +31,10 @@ class ScaledClock:
     """Real seconds: keeps a poll loop on a very fast clock from spinning."""
 
     def __init__(self, *, origin: datetime, at_unix: float, speed: float) -> None:
-        """Start from `origin`, which the clock showed at the real Unix second `at_unix`."""
+        """Start from `origin`, which the clock showed at the real Unix second `at_unix`.
+
+        At `speed` 0 it stands still: the sandbox is replaying its past.
+        """
         self._origin = origin
         self._at_unix = at_unix
         self.speed = speed
@@ -46,4 +49,4 @@ class ScaledClock:
 
     def sleep(self, seconds: float) -> None:
         """Return after that many of this clock's seconds."""
-        time.sleep(max(self.MIN_SLEEP_S, seconds / self.speed))
+        time.sleep(max(self.MIN_SLEEP_S, seconds / self.speed if self.speed else 0.0))

@@ -61,9 +61,11 @@ def start(database: str) -> Iterator[Start]:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
 
-        def ask(path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+        def ask(path: str, body: dict[str, Any] | None = None, method: str = "") -> tuple[int, Any]:
             data = None if body is None else json.dumps(body).encode()
-            request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data)
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}{path}", data, method=method or None
+            )
             try:
                 with urllib.request.urlopen(request, timeout=10) as reply:
                     return reply.status, json.load(reply)
@@ -158,3 +160,67 @@ def test_unknown_paths_are_not_found(start: Start) -> None:
     ask = start()
     assert ask("/nothing")[0] == 404
     assert ask("/nothing", {})[0] == 404
+
+
+WAITING_LIST = """
+ALTER TYPE booking_status ADD VALUE 'waitlisted';
+ALTER TABLE bookings RENAME COLUMN note TO remarks;
+ALTER TABLE bookings DROP COLUMN channel;
+CREATE TABLE refunds (id serial PRIMARY KEY, booking_id int NOT NULL REFERENCES bookings (id),
+  cents int NOT NULL);
+"""
+
+
+@pytest.fixture
+def waiting_list(database: str) -> Callable[[], None]:
+    """Brings the schema from version 3 to version 5."""
+    with psycopg.connect(database) as connection:
+        connection.execute("ALTER TABLE bookings ADD COLUMN note text, ADD COLUMN channel text")
+
+    def migrate() -> None:
+        with psycopg.connect(database) as connection:
+            connection.execute(WAITING_LIST)
+
+    return migrate
+
+
+def test_a_release_that_shows_no_bookings_still_takes_them(
+    start: Start, waiting_list: Callable[[], None]
+) -> None:
+    waiting_list()
+    ask = start("--outcome", "broken", "--fails", "lists", "--schema-version", "5")
+    assert (ask("/health")[0], ask("/bookings")[0]) == (500, 500)
+    status, made = ask("/bookings", {"note": "by the window", "waitlist": True})
+    assert (status, made["remarks"], made["status"]) == (201, "by the window", "waitlisted")
+    status, changed = ask(f"/bookings/{made['id']}", {"note": "outside"}, "PATCH")
+    assert (status, changed["remarks"]) == (200, "outside")
+    status, refund = ask("/refunds", {"booking_id": made["id"], "cents": 900})
+    assert (status, refund["cents"]) == (201, 900)
+
+
+def test_each_version_writes_its_own_columns(
+    start: Start, waiting_list: Callable[[], None]
+) -> None:
+    ask = start("--schema-version", "3")
+    status, made = ask("/bookings", {"note": "by the window", "waitlist": True})
+    assert (status, made["note"], made["status"]) == (201, "by the window", "requested")
+    assert ask("/refunds", {"booking_id": made["id"], "cents": 900})[0] == 404
+    assert ask("/bookings/999999", {"note": "nobody's"}, "PATCH")[0] == 404
+    status, _ = ask(f"/bookings/{made['id']}", {"status": "waitlisted"}, "PATCH")
+    assert status == 500
+    waiting_list()
+    assert ask("/bookings", {"note": "by the window"})[0] == 500
+
+
+def test_old_code_cannot_read_what_the_new_one_wrote(
+    start: Start, waiting_list: Callable[[], None], database: str
+) -> None:
+    """A column that it reads is gone; and where it were back, a status that it does not know."""
+    waiting_list()
+    assert start("--schema-version", "5")("/bookings", {"waitlist": True})[0] == 201
+    ask = start("--schema-version", "3")
+    assert "note" in ask("/health")[1]["error"]
+    with psycopg.connect(database) as connection:
+        connection.execute("ALTER TABLE bookings RENAME COLUMN remarks TO note")
+        connection.execute("ALTER TABLE bookings ADD COLUMN channel text")
+    assert "waitlisted" in ask("/health")[1]["error"]

@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,31 @@ def push(
     reached = _client(find_directory(directory)).push(commit, **facts)
     err().print(f"{commit[:12]} arrives at {', '.join(reached)}.", markup=False)
     err().print("\nnext: [command]taly status[/]")
+
+
+@sandbox.command()
+@click.option(
+    "--count",
+    type=click.IntRange(0, 64),
+    metavar="N",
+    help="So many from now on; 0 ends it. Else it only shows what came of their requests.",
+)
+@directory_option
+@json_option
+def writers(count: int | None, directory: Path | None, as_json: bool) -> None:
+    """Let customers keep booking, and count what the backend acknowledged."""
+    client = _client(find_directory(directory))
+    if count is not None:
+        client.set_writers(count)
+    said = client.send("GET", "/_sandbox/writers")
+    if as_json:
+        print_json("writers", {"count": said["count"], "requests": said["requests"]})
+        return
+    outcomes = Counter(one["outcome"] for one in said["requests"])
+    people = "customer is" if said["count"] == 1 else "customers are"
+    out().print(f"{said['count']} {people} booking.")
+    for outcome in ("acknowledged", "declined", "failed"):
+        out().print(f"  {outcome:12} {outcomes[outcome]:7,}", markup=False)
 
 
 @sandbox.command()

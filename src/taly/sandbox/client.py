@@ -69,6 +69,16 @@ class ControlClient:
         """Disarm all faults."""
         self.send("DELETE", "/_sandbox/faults")
 
+    def writers(self, after: int = 0) -> list[dict[str, Any]]:
+        """The customers' requests, those numbered above `after`, in the order of their ends."""
+        answer = self.send("GET", f"/_sandbox/writers?after={after}")
+        requests: list[dict[str, Any]] = answer["requests"]
+        return requests
+
+    def set_writers(self, count: int) -> int:
+        """So many customers keep booking from now on; 0 ends it, once all have their answers."""
+        return int(self.send("POST", "/_sandbox/writers", {"count": count})["count"])
+
     def send(self, method: str, path: str, body: object = None) -> Any:
         """One request; UsageError when it is refused or nobody answers."""
         request = urllib.request.Request(

@@ -18,6 +18,7 @@ from taly.sandbox.emulator import Emulator
 from taly.sandbox.scenario import FaultEntry, PushEntry, Scenario, Vendor, fault_misfit
 from taly.sandbox.scenario_file import mistakes_of
 from taly.sandbox.world import Fault, World
+from taly.sandbox.writers import Writers
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -49,6 +50,11 @@ class Controlled(Protocol):
         ...
 
     def emulator_of(self, component: str) -> Emulator:
+        """See Platform."""
+        ...
+
+    @property
+    def writers(self) -> Writers:
         """See Platform."""
         ...
 
@@ -92,6 +98,12 @@ class ClockBody(_Body):
     speed: float | None = Field(default=None, gt=0, le=100_000)
 
 
+class WritersBody(_Body):
+    """`POST /_sandbox/writers`."""
+
+    count: int = Field(ge=0, le=64)
+
+
 class ControlApi:
     """A WSGI application over one platform."""
 
@@ -108,6 +120,8 @@ class ControlApi:
             ("GET", "/_sandbox/faults"): lambda request: self._armed(),
             ("POST", "/_sandbox/faults"): self._add_faults,
             ("DELETE", "/_sandbox/faults"): self._clear_faults,
+            ("GET", "/_sandbox/writers"): self._read_writers,
+            ("POST", "/_sandbox/writers"): self._set_writers,
         }
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -159,10 +173,16 @@ class ControlApi:
         return self._read_clock(request)
 
     def _calls(self, request: Request) -> Any:
-        after = request.args.get("after", "0")
-        if not after.isdigit():
-            raise Problem(422, "invalid", "after: a whole number, the last call already seen")
-        return {"calls": self._platform.world.journal.calls(int(after))}
+        return {"calls": self._platform.world.journal.calls(_after(request))}
+
+    def _read_writers(self, request: Request) -> Any:
+        writers = self._platform.writers
+        return {"count": writers.count, "requests": writers.requests(_after(request))}
+
+    def _set_writers(self, request: Request) -> Any:
+        writers = self._platform.writers
+        writers.start(_body(request, WritersBody).count)
+        return {"count": writers.count}
 
     def _push(self, request: Request) -> Any:
         body = _body(request, PushBody)
@@ -215,6 +235,13 @@ class ControlApi:
                 "no-such-component",
                 f"there is no component {', '.join(unknown)}; known: {', '.join(names)}",
             )
+
+
+def _after(request: Request) -> int:
+    after = request.args.get("after", "0")
+    if not after.isdigit():
+        raise Problem(422, "invalid", "after: a whole number, the last one already seen")
+    return int(after)
 
 
 def _possible(do: Callable[[], T]) -> T:

@@ -6,21 +6,27 @@ import shutil
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomlkit
 
-from taly.sandbox.platform import Platform
+from taly.sandbox.ci import CONFIG
 from taly.sandbox.running import ENVIRON, STATUS, Running, exports
+from taly.sandbox.writers import FILE as WRITERS_LOG
 
-CONFIG = "taly.toml"
+if TYPE_CHECKING:
+    from taly.sandbox.platform import Platform
 
 
-def write_all(platform: Platform) -> Running:
-    """Write every file; sandbox.json last, since it says that the sandbox is ready."""
+def write_config(platform: "Platform") -> None:
+    """Write taly.toml, before the past is replayed: its CI runs taly there."""
+    (platform.directory / CONFIG).write_text(taly_toml(platform), "utf-8")
+
+
+def write_all(platform: "Platform") -> Running:
+    """Write the other files; sandbox.json last, since it says that the sandbox is ready."""
     directory = platform.directory
     _write_private(directory / ENVIRON, exports(platform.environ()))
-    (directory / CONFIG).write_text(taly_toml(platform), "utf-8")
     running = Running(
         pid=os.getpid(),
         scenario=platform.scenario.name,
@@ -41,9 +47,10 @@ def write_all(platform: Platform) -> Running:
 
 
 def forget(directory: Path) -> None:
-    """Remove what an earlier sandbox left here: its migrations and taly's record of its runs."""
+    """Remove what an earlier sandbox left here: its migrations, taly's record of its runs…"""
     for name in ("prisma", ".taly"):
         shutil.rmtree(directory / name, ignore_errors=True)
+    (directory / WRITERS_LOG).unlink(missing_ok=True)
     clear(directory)
 
 
@@ -64,7 +71,7 @@ def _write_private(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def taly_toml(platform: Platform) -> str:
+def taly_toml(platform: "Platform") -> str:
     """The configuration with which taly works on this platform."""
     document = tomlkit.document()
     document.add(tomlkit.comment("Written by `taly sandbox up`; the next one overwrites it."))

@@ -47,11 +47,16 @@ class Deployed:
     """What a `migrate deploy` said and did."""
 
     code: str
-    """`ok`, or Prisma's error code: P3009 (an unfinished row stops it), P3018 (it failed)."""
+    """`ok`, or Prisma's error code: P3009 (an unfinished row stops it), P3018 (it failed).
+
+    `stopped`: a step of CI's job beside it failed, which `failed` names.
+    """
     applied: tuple[str, ...]
     """Names applied by it."""
     failed: str = ""
     """The name of the migration that failed or that stopped it."""
+    said: str = ""
+    """The end of what the failed step printed."""
 
 
 def migrate_deploy(

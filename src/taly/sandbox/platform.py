@@ -10,12 +10,15 @@ from urllib.parse import urlsplit
 from taly.errors import TalyError, UsageError
 from taly.sandbox.control import IMPOSSIBLE, ControlApi
 from taly.sandbox.emulator import Emulator
+from taly.sandbox.files import write_config
 from taly.sandbox.http import Listener
 from taly.sandbox.later import Later
 from taly.sandbox.scenario import PushEntry, Scenario
 from taly.sandbox.timeline import Happening, deploys, past, to_come, under_way
 from taly.sandbox.vendors import Vendors, made_up_secret, make_vendors, stop_all
 from taly.sandbox.world import Fault, VirtualClock, World
+from taly.sandbox.writers import FILE as WRITERS_LOG
+from taly.sandbox.writers import Writers
 
 
 class Platform:
@@ -44,6 +47,7 @@ class Platform:
         self._vendors = Vendors(emulators={}, environ={})
         self._later = Later(self.world.clock)
         self._control: Listener | None = None
+        self._writers: Writers | None = None
         self._lock = threading.Lock()
         self._down = False
 
@@ -60,8 +64,10 @@ class Platform:
                 database_url=self._database_url,
             )
             self._vendors.serve(self.world)
-            self._seed(told_to_end or threading.Event())
+            # Before the past: CI's taly of then keeps its clock in step with ours.
             self._control = Listener(ControlApi(self)).start()
+            self._seed(told_to_end or threading.Event())
+            self._writers = self._make_writers()
         except BaseException:
             self.down()
             raise
@@ -73,6 +79,8 @@ class Platform:
                 return []
             self._down = True
         self._later.stop()
+        if self._writers is not None:
+            self._writers.stop()
         listeners = [self._control] if self._control else []
         for listener in [*listeners, *self._vendors.listeners]:
             with suppress(OSError):
@@ -122,6 +130,26 @@ class Platform:
                 return PushEntry.model_validate({**same, **said, "commit": known.commit})
         return entry
 
+    @property
+    def writers(self) -> Writers:
+        """The customers; UsageError where they have no backend to book at."""
+        if self._writers is None:
+            raise UsageError(
+                "writers need a backend at App Runner and its database, and a sandbox that is up",
+                reference="no-writers",
+                hint="taly sandbox up --scenario taly",
+            )
+        return self._writers
+
+    def _make_writers(self) -> Writers | None:
+        if not {"apprunner", "postgres"} <= self.emulators.keys():
+            return None
+        backends = [one.name for one in self.scenario.components if one.vendor == "apprunner"]
+        log, clock = self.directory / WRITERS_LOG, self.world.clock
+        writers = Writers(self.url(backends[0]), log, clock.now)
+        writers.start(self.scenario.writers)
+        return writers
+
     def state(self) -> dict[str, Any]:
         """All that the emulated vendors hold, and what is still to come."""
         return {
@@ -145,6 +173,7 @@ class Platform:
         clock.seek(history[0].at - timedelta(hours=1) if history else ready)
         for component in self.scenario.sandbox_components():
             emulators[component.vendor].add(component)
+        write_config(self)
         for happening in history:
             if told_to_end.is_set():
                 return

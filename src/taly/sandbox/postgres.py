@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from taly.errors import UsageError
+from taly.sandbox.ci import Ci, Said
 from taly.sandbox.emulator import Deploy, SandboxComponent
 from taly.sandbox.migrate import (
     Deployed,
@@ -24,14 +25,19 @@ from taly.sandbox.server import Server, find_server
 from taly.sandbox.world import World
 
 NAMES = ("Ada", "Basil", "Carmen", "Dilek", "Emil", "Farah", "Goran", "Hana", "Ivo", "Juno")
+BEFORE_S = 60.0
+"""Virtual seconds that CI's checkpoint of the past comes before its migration."""
 
 
 class PostgresEmulator:
     """One database. Deploys apply migrations; nothing else in it is emulated.
 
     A deploy's settings: `migration = {name, sql}` adds a migration; none = the deploy changes
-    nothing here. `half_applied = true` with outcome `failed` leaves all statements but the last
-    applied. The first deploy applies the base schema and books some customers in.
+    nothing here. `checkpoint = dump | template | none` makes CI run `taly checkpoint` (with that
+    backup) before it and `taly checkpoint --after` behind it; where the first refuses, CI stops.
+    `half_applied = true` with outcome `failed` leaves all statements but the last applied. The
+    first deploy applies the base schema and books some customers in (component setting
+    `bookings`: how many).
 
     `change` kinds: `sql` (`sql`: run by hand, past the ledger) and `resolve-rolled-back` (`name`).
     """
@@ -46,6 +52,7 @@ class PostgresEmulator:
         self._server: Server | None = None
         self._url = ""
         self._component = ""
+        self._bookings = 0
         self._deploys: list[dict[str, Any]] = []
         self._lock = threading.RLock()
 
@@ -78,6 +85,7 @@ class PostgresEmulator:
                     hint="createdb taly_sandbox",
                 )
             self._component = component.name
+            self._bookings = int(component.settings.get("bookings", 40))
             with as_file(files("taly.sandbox") / "prisma") as packaged:
                 shutil.copytree(packaged, self._directory / "prisma", dirs_exist_ok=True)
             _ = self.database_url
@@ -85,26 +93,51 @@ class PostgresEmulator:
     def deploy(self, deploy: Deploy) -> None:
         """Run `prisma migrate deploy` from a checkout of that commit. Takes no virtual time."""
         with self._lock:
-            now = self._world.clock.now()
-            first = not self._deploys
-            if first:
+            if not self._deploys:
+                now = self._world.clock.now()
                 base = migrate_deploy(self.database_url, self.migrations, now=now)
                 self._note(deploy, base)
-                _seed(self.database_url, now)
-            migration = deploy.settings.get("migration")
-            if not migration:
+                _seed(self.database_url, now, self._bookings)
+            if migration := deploy.settings.get("migration"):
+                self._checked_out(migration)
+                self._migrated(deploy, migration["name"])
+
+    def _checked_out(self, migration: Mapping[str, str]) -> None:
+        folder = self.migrations / migration["name"]
+        folder.mkdir(exist_ok=True)
+        (folder / "migration.sql").write_text(migration["sql"], encoding="utf-8")
+
+    def _migrated(self, deploy: Deploy, name: str) -> None:
+        """CI's job: a checkpoint where the deploy wants one, the migrations, the window's end."""
+        backup = deploy.settings.get("checkpoint")
+        ci = Ci(directory=self._directory, environ={"DATABASE_URL": self.database_url})
+        if backup:
+            with self._world.clock.earlier(BEFORE_S):
+                said = ci.before(deploy.commit, str(backup))
+            if said.code != 0:
+                self._stopped(deploy, said)
                 return
-            folder = self.migrations / migration["name"]
-            folder.mkdir(exist_ok=True)
-            (folder / "migration.sql").write_text(migration["sql"], encoding="utf-8")
-            result = migrate_deploy(
-                self.database_url,
-                self.migrations,
-                now=now,
-                fail=migration["name"] if deploy.outcome == "failed" else "",
-                half=bool(deploy.settings.get("half_applied")),
+        result = migrate_deploy(
+            self.database_url,
+            self.migrations,
+            now=self._world.clock.now(),
+            fail=name if deploy.outcome == "failed" else "",
+            half=bool(deploy.settings.get("half_applied")),
+        )
+        self._note(deploy, result)
+        if backup and (said := ci.after()).code != 0:
+            self._stopped(deploy, said)
+
+    def _stopped(self, deploy: Deploy, said: Said) -> None:
+        """A step of CI's job failed: the job ends there. In the past nobody would see it."""
+        if self._world.clock.stands:
+            raise UsageError(
+                f"CI's `taly checkpoint` ended with status {said.code}: {said.brief}",
+                reference="scenario-checkpoint",
+                hint="taly sandbox schema",
             )
-            self._note(deploy, result)
+        stopped = Deployed(code="stopped", applied=(), failed="taly checkpoint", said=said.brief)
+        self._note(deploy, stopped)
 
     def change(self, component: str, change: Mapping[str, Any]) -> None:
         """Something done by hand: kinds `sql` and `resolve-rolled-back`."""
@@ -167,11 +200,12 @@ class PostgresEmulator:
                 "code": result.code,
                 "applied": list(result.applied),
                 "failed": result.failed,
+                "said": result.said,
             }
         )
 
 
-def _seed(url: str, now: datetime) -> None:
+def _seed(url: str, now: datetime, bookings: int) -> None:
     """Some customers and bookings, the same on every machine."""
     chance = random.Random(4)  # not a secret: the same rows every time
     with psycopg.connect(url) as connection, connection.cursor() as cursor:
@@ -179,20 +213,19 @@ def _seed(url: str, now: datetime) -> None:
             "INSERT INTO customers (name, email) VALUES (%s, %s)",
             [(name, f"{name.lower()}@example.com") for name in NAMES],
         )
-        cursor.executemany(
-            "INSERT INTO bookings (customer_id, starts_at, status, price_cents, created_at)"
-            " VALUES (%s, %s, %s, %s, %s)",
-            [
-                (
-                    chance.randint(1, len(NAMES)),
-                    now + timedelta(hours=chance.randint(24, 24 * 30)),
-                    chance.choice(("requested", "confirmed", "cancelled")),
-                    chance.randrange(1500, 12000, 50),
-                    now,
+        with cursor.copy(
+            "COPY bookings (customer_id, starts_at, status, price_cents, created_at) FROM STDIN"
+        ) as copy:
+            for _ in range(bookings):
+                copy.write_row(
+                    (
+                        chance.randint(1, len(NAMES)),
+                        now + timedelta(hours=chance.randint(24, 24 * 30)),
+                        chance.choice(("requested", "confirmed", "cancelled")),
+                        chance.randrange(1500, 12000, 50),
+                        now,
+                    )
                 )
-                for _ in range(40)
-            ],
-        )
 
 
 def _tables(url: str) -> int:

@@ -192,6 +192,8 @@ class Scenario(Entry):
     description: str
     speed: Annotated[float, Field(gt=0, le=100_000)] = 60.0
     """Virtual seconds in a real one."""
+    writers: Annotated[int, Field(ge=0, le=64)] = 0
+    """Customers who keep booking at the backend from ready on."""
     components: Annotated[list[ComponentEntry], Field(min_length=1)]
     deploys: list[DeployEntry] = []
     changes: list[ChangeEntry] = []

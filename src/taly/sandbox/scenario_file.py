@@ -102,6 +102,7 @@ def _cross_check(raw: dict[str, Any]) -> Iterator[str]:
     yield from _unknown_references(raw, known)
     yield from _cycles(components)
     yield from _bound_to_one(components)
+    yield from _nobody_to_book_at(raw, components)
     vendors = {str(entry.get("name")): str(entry.get("vendor", "")) for entry in components}
     for index, entry in enumerate(_tables(raw, "faults")):
         given = (entry.get("vendor", ""), vendors.get(str(entry.get("component")), ""))
@@ -153,3 +154,9 @@ def _bound_to_one(components: list[dict[str, Any]]) -> Iterator[str]:
     databases = [entry for entry in components if entry.get("vendor") == "postgres"]
     if len(databases) > 1:
         yield "components: at most one of vendor 'postgres' (one server is emulated)"
+
+
+def _nobody_to_book_at(raw: dict[str, Any], components: list[dict[str, Any]]) -> Iterator[str]:
+    missing = {"apprunner", "postgres"} - {str(entry.get("vendor")) for entry in components}
+    if raw.get("writers") and missing:
+        yield f"writers: they need a component of vendor {' and one of '.join(sorted(missing))}"

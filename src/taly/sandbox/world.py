@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +25,25 @@ class VirtualClock:
                 return self._origin
             passed = (time.time() - self._at_unix) * self.speed
             return self._origin + timedelta(seconds=passed)
+
+    @property
+    def stands(self) -> bool:
+        """Whether it stands still: history is being seeded."""
+        with self._lock:
+            return self._at_unix is None
+
+    @contextmanager
+    def earlier(self, seconds: float) -> Iterator[None]:
+        """For the block stand that many seconds earlier; a clock that runs is left alone."""
+        if not self.stands:
+            yield
+            return
+        present = self.now()
+        self.seek(present - timedelta(seconds=seconds))
+        try:
+            yield
+        finally:
+            self.seek(present)
 
     def seek(self, instant: datetime) -> None:
         """Stand still at that instant: used while history is seeded."""
@@ -54,12 +74,13 @@ class VirtualClock:
             time.sleep(min(0.25, max(0.005, left / self.speed)))
 
     def describe(self) -> dict[str, Any]:
-        """What a client needs to run a clock in step with this one."""
+        """What a client needs to run a clock in step with this one; speed 0 = it stands still."""
         with self._lock:
+            stands = self._at_unix is None
             return {
                 "origin": self._origin.isoformat(),
-                "at_unix": self._at_unix if self._at_unix is not None else time.time(),
-                "speed": self.speed,
+                "at_unix": time.time() if self._at_unix is None else self._at_unix,
+                "speed": 0.0 if stands else self.speed,
             }
 
 
