@@ -37,6 +37,10 @@ class ColumnPair:
     labels: tuple[str, ...] = ()
     """For an enum: the labels that the target knows."""
     not_null: bool = False
+    fits: str = ""
+    """SQL over the same row: false when the value cannot be read in the target's type as it is
+    (too large, too long, it would be rounded); NULL counts as true. Empty = every value fits.
+    Where it is false `expression` gives the source's own text, uncut, and never an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,8 @@ class TablePair:
     """Those of `kept` that are NOT NULL without a default: a row that is new cannot be inserted."""
     always_identity: bool = False
     """Whether an insert needs OVERRIDING SYSTEM VALUE."""
+    only: bool = False
+    """Whether other tables inherit from it: its own rows are read and written with ONLY."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +95,50 @@ class Correspondence:
     only_target: tuple[tuple[str, str], ...] = ()
     """They stay as the backup has them."""
     conversions: tuple[str, ...] = ()
-    """A sentence for each renamed or retyped column without a hint: these need a yes."""
+    """A sentence for each column whose values may read differently and that has no hint: these
+    need a yes."""
     gaps: tuple[str, ...] = ()
     """What cannot be carried over at all, and why; then nothing is."""
+    notes: tuple[str, ...] = ()
+    """What is worth knowing and needs nobody's yes: hints that are not used, foreign tables."""
+
+
+Name = tuple[str, str]
+"""Schema and name, not quoted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchedTable:
+    """A table that the old schema and the new one both have."""
+
+    before: Name
+    live: Name
+    columns: tuple[tuple[str, str], ...] = ()
+    """Those that both have: name in the old schema, name in the new one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchedEnum:
+    """An enum type that both have."""
+
+    before: Name
+    live: Name
+    labels: tuple[tuple[str, str], ...] = ()
+    """Those that both have: old, new."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """What of the old schema is which in the new one; the names of the old one come first."""
+
+    tables: tuple[MatchedTable, ...] = ()
+    enums: tuple[MatchedEnum, ...] = ()
+    types: tuple[tuple[str, str], ...] = ()
+    """Domains and composite types, qualified and quoted as in a column's type."""
+    overwritten: tuple[tuple[Name, str], ...] = ()
+    """Columns of the old schema whose values the migrations write."""
+    computed: tuple[tuple[Name, str, str], ...] = ()
+    """Those of them whose new value is computed from their old one (`price = price * 100`), and
+    the migration that does it: every value means something else since."""
+    followed: bool = False
+    """Whether the migrations' texts were there and hid nothing of what they write."""
