@@ -11,7 +11,7 @@ import click
 from pydantic import BaseModel
 
 from taly.cli.main import cli
-from taly.config import SETTINGS, HealthSettings, PolicySettings
+from taly.config import SETTINGS, ColumnHint, HealthSettings, PolicySettings
 
 DOCS = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -67,7 +67,15 @@ def settings_page() -> str:
     ]
     for name, model in SETTINGS.items():
         parts += [f'### provider = "{name}"\n', _table(model)]
-    parts += ["## [components.NAME.health]\n", _table(HealthSettings)]
+    parts += [
+        '### [components.NAME.columns."table.column"]\n',
+        "Of a database: how to read a column back that a migration renamed, retyped or widened; "
+        "named as the old schema calls it, `schema.table.column` outside the default one. "
+        "[When the database must go back](../how-to/when-the-database-must-go-back.md).\n",
+        _table(ColumnHint),
+        "## [components.NAME.health]\n",
+        _table(HealthSettings),
+    ]
     return "\n".join(parts)
 
 

@@ -1,10 +1,11 @@
 """taly.toml → Environment; every mistake at once, each with its key path."""
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,6 +14,10 @@ from taly.model.environment import Component, Environment, HealthCheck, Policy
 
 FILE_NAME = "taly.toml"
 STATE_DIRECTORY = ".taly"
+PATHS = ("migrations", "checkpoints", "rescue")
+"""Settings of a database that are folders."""
+COLUMN = r"^([^.]+\.)?[^.]+\.[^.]+$"
+"""`table.column` or `schema.table.column`."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -52,6 +57,20 @@ class ServerlessSettings(_Strict):
     prefix: str = Field(default="", description="`provider.deploymentPrefix`, where it is set.")
 
 
+class ColumnHint(_Strict):
+    """How a column's values read back, where the old schema cannot tell."""
+
+    enum_map: dict[str, str] = Field(
+        default_factory=dict, description="Label only the new schema has → label for the old one."
+    )
+    fill: str = Field(
+        default="", description="SQL for a value that the new schema has no more; may use columns."
+    )
+    transform: str = Field(
+        default="", description="SQL over the new columns that gives the old value."
+    )
+
+
 class PostgresSettings(_Strict):
     """Where a PostgreSQL with Prisma migrations is."""
 
@@ -60,6 +79,15 @@ class PostgresSettings(_Strict):
         default="prisma/migrations", description="Directory, relative to taly.toml."
     )
     schema_: str = Field(default="public", alias="schema", description="Schema of the ledger.")
+    checkpoints: str = Field(
+        default=".taly/checkpoints", description="Folder of checkpoints, relative to taly.toml."
+    )
+    rescue: str = Field(
+        default=".taly/rescue", description="Folder of rescue bundles, relative to taly.toml."
+    )
+    columns: dict[Annotated[str, Field(pattern=COLUMN)], ColumnHint] = Field(
+        default_factory=dict, description="Hints for columns, by their old names; see below."
+    )
 
 
 SETTINGS: Mapping[str, type[_Strict]] = {
@@ -223,7 +251,13 @@ def _provider_settings(
     if model is None:  # a plug-in checks its own
         return {key: str(value) for key, value in settings.items()}
     checked = _checked(model, settings, where, mistakes)
-    return {} if checked is None else checked.model_dump(by_alias=True)
+    if checked is None:
+        return {}
+    found = checked.model_dump(by_alias=True)
+    if "columns" in found:
+        hints = found.pop("columns")
+        found["hints"] = json.dumps(hints, sort_keys=True) if hints else ""
+    return found
 
 
 def _check_cycles(raw: Mapping[str, Any], mistakes: list[str]) -> None:
@@ -243,14 +277,8 @@ def _anchored(component: Component, folder: Path) -> Component:
     """A component whose relative paths start at the folder of taly.toml."""
     if component.provider != "postgres":
         return component
-    migrations = str(folder / component.settings["migrations"])
-    return Component(
-        name=component.name,
-        provider=component.provider,
-        settings={**component.settings, "migrations": migrations},
-        health=component.health,
-        after=component.after,
-    )
+    folders = {name: str(folder / component.settings[name]) for name in PATHS}
+    return replace(component, settings={**component.settings, **folders})
 
 
 def _checked(model: type[M], raw: Any, where: str, mistakes: list[str]) -> M | None:

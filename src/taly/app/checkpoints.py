@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taly.app.context import Context
-from taly.config import STATE_DIRECTORY
 from taly.database.checkpoint.after import end_window
 from taly.database.checkpoint.contents import Report
 from taly.database.checkpoint.create import Order, create
@@ -16,7 +15,6 @@ from taly.database.connection import Target, target_of
 from taly.errors import UsageError
 from taly.model.environment import Component
 
-FOLDER = "checkpoints"
 CI_COMMITS = (
     *("GITHUB_SHA", "CI_COMMIT_SHA", "CIRCLE_SHA1", "BUILDKITE_COMMIT", "BITBUCKET_COMMIT"),
 )
@@ -39,7 +37,7 @@ def make(
     chosen = _component(context, component)
     return create(
         Order(
-            base=_base(context),
+            base=base_of(chosen),
             target=_target(context, chosen),
             migrations=Path(chosen.settings["migrations"]),
             environment=context.environment.name,
@@ -59,7 +57,7 @@ def close(context: Context, *, component: str, name: str) -> Checkpoint:
     """Record that the migrations are done; for CI, right behind them."""
     chosen = _component(context, component)
     return end_window(
-        _base(context),
+        base_of(chosen),
         _target(context, chosen),
         environment=context.environment.name,
         component=chosen.name,
@@ -70,13 +68,16 @@ def close(context: Context, *, component: str, name: str) -> Checkpoint:
 
 
 def kept(context: Context) -> Sequence[Checkpoint | Unreadable]:
-    """All checkpoints of this environment's folder, newest first."""
-    return every(_base(context))
+    """All checkpoints of this environment's databases, newest first; unreadable ones last."""
+    found = [one for base in _bases(context) for one in every(base)]
+    good = [one for one in found if isinstance(one, Checkpoint)]
+    good.sort(key=lambda one: one.manifest.made_at, reverse=True)
+    return [*good, *(one for one in found if isinstance(one, Unreadable))]
 
 
 def prove(context: Context, name: str, report: Report) -> Proof:
     """Restore a checkpoint into a scratch database and compare."""
-    checkpoint = named(_base(context), name)
+    checkpoint = find(context, name)
     chosen = _component(context, checkpoint.manifest.component)
     return verify(checkpoint, _target(context, chosen), report)
 
@@ -85,7 +86,7 @@ def retain(context: Context, *, component: str, keep: int) -> Pruned:
     """Keep that many of the newest; the others go."""
     chosen = _component(context, component)
     return prune(
-        _base(context),
+        base_of(chosen),
         environment=context.environment.name,
         component=chosen.name,
         keep=keep,
@@ -93,8 +94,22 @@ def retain(context: Context, *, component: str, keep: int) -> Pruned:
     )
 
 
-def _base(context: Context) -> Path:
-    return context.config.path.parent / STATE_DIRECTORY / FOLDER
+def find(context: Context, name: str) -> Checkpoint:
+    """The checkpoint of that name; UsageError when there is none."""
+    bases = _bases(context)
+    holding = next((base for base in bases if (base / name).is_dir()), bases[0])
+    return named(holding, name)
+
+
+def base_of(component: Component) -> Path:
+    """The folder of a database's checkpoints."""
+    return Path(component.settings["checkpoints"])
+
+
+def _bases(context: Context) -> list[Path]:
+    """The folders of all databases, each once."""
+    databases = [one for one in context.environment.components if one.provider == "postgres"]
+    return list(dict.fromkeys(map(base_of, databases or [_component(context, "")])))
 
 
 def _component(context: Context, name: str) -> Component:

@@ -7,7 +7,6 @@ from taly.app.context import Context
 from taly.app.history import load_history
 from taly.app.plans import target_of as deployment_of
 from taly.app.targets import choose_release
-from taly.config import STATE_DIRECTORY
 from taly.database.checkpoint.catalog_file import BEFORE, read_catalog_file
 from taly.database.checkpoint.folder import named
 from taly.database.connection import Target, reading, target_of
@@ -105,8 +104,7 @@ def diff(context: Context, name: str, saved: str) -> Compared:
     component, target = _database(context, name)
     path = Path(saved)
     if not path.is_file():
-        base = context.config.path.parent / STATE_DIRECTORY / "checkpoints"
-        path = named(base, saved).path / BEFORE
+        path = named(Path(component.settings["checkpoints"]), saved).path / BEFORE
     before = read_catalog_file(path)
     with reading(target) as connection:
         live = read_catalog(connection, before.schemas)

@@ -117,7 +117,12 @@ def plan_unfreeze(context: Context) -> Planned:
 def _steps_of(
     context: Context, options: PlanOptions
 ) -> Callable[[Observed, Deployment], tuple[Step, ...]]:
-    chosen = StepOptions(with_config=options.with_config, allow_removals=options.allow_removals)
+    chosen = StepOptions(
+        with_config=options.with_config,
+        allow_removals=options.allow_removals,
+        accept_conversions=options.accept_conversions,
+        database=options.database,
+    )
 
     def steps_of(before: Observed, target: Deployment) -> tuple[Step, ...]:
         provider = context.environment.component(before.component).provider

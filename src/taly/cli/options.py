@@ -1,11 +1,15 @@
 """Options that several commands share, and the context that they open."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from taly.app.context import Context, open_context
+from taly.planning.parts import PlanOptions
+
+if TYPE_CHECKING:
+    from taly.model.plan import DatabaseVerdict
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +37,16 @@ def plan_options(command: F) -> F:
     """What narrows or widens a plan."""
     for option in (
         click.option(
+            "--accept-conversions",
+            is_flag=True,
+            help="Read renamed or retyped columns back as they stand, without a hint.",
+        ),
+        click.option(
+            "--database",
+            type=click.Choice(["keep", "revert", "restore"]),
+            help="What to do with the database; else what suits best.",
+        ),
+        click.option(
             "--allow-removals", is_flag=True, help="Accept that going back deletes resources."
         ),
         click.option(
@@ -43,6 +57,26 @@ def plan_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def chosen(
+    *,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    with_config: bool,
+    allow_removals: bool,
+    database: "DatabaseVerdict | None",
+    accept_conversions: bool,
+) -> PlanOptions:
+    """What `plan_options` were given."""
+    return PlanOptions(
+        only=frozenset(only),
+        skip=frozenset(skip),
+        with_config=with_config,
+        allow_removals=allow_removals,
+        database=database,
+        accept_conversions=accept_conversions,
+    )
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")

@@ -136,6 +136,18 @@ def span(seconds: float) -> str:
     return f"{seconds / 86400:.0f} d"
 
 
+def size(count: int | None) -> str:
+    """A number of bytes in its largest sensible unit: `812 kB`, `2.3 GB`; None = not known."""
+    if count is None:
+        return "of unknown size"
+    number = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000 or unit == "GB":
+            return f"{number:.1f} {unit}" if unit == "GB" else f"{number:.0f} {unit}"
+        number /= 1000
+    raise AssertionError("unreachable: the last unit takes any number")
+
+
 def clock_span(seconds: float) -> str:
     """A length of time to the second: `5m 02s`, `42s`, `1h 03m`."""
     whole = round(seconds)

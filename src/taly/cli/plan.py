@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taly.cli.options import environment_options, json_option, opened, plan_options
+from taly.cli.options import chosen, environment_options, json_option, opened, plan_options
 from taly.cli.output import err, out, print_json, write_file
 from taly.errors import ExitCode
-from taly.planning.planner import PlanOptions
 
 if TYPE_CHECKING:
     from taly.app.plans import Planned
@@ -30,25 +29,16 @@ if TYPE_CHECKING:
 @json_option
 def plan(
     target: str,
-    only: tuple[str, ...],
-    skip: tuple[str, ...],
-    with_config: bool,
-    allow_removals: bool,
     output: str | None,
     config_path: str,
     store: str,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Show what going back would do, and whether it can be done. Touches nothing."""
     from taly.app.plans import plan_rollback
 
-    options = PlanOptions(
-        only=frozenset(only),
-        skip=frozenset(skip),
-        with_config=with_config,
-        allow_removals=allow_removals,
-    )
-    planned = plan_rollback(opened(config_path, store), target, options)
+    planned = plan_rollback(opened(config_path, store), target, chosen(**options))
     if output and not planned.refused:
         from taly.engine.codec import plan_to_json
 

@@ -2,15 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from taly.cli.options import environment_options, json_option, opened, plan_options
+from taly.cli.options import chosen, environment_options, json_option, opened, plan_options
 from taly.cli.output import err, log_to_stderr, print_error, print_json
 from taly.cli.plan import plan_body, show
 from taly.errors import EnvironmentLocked, ExitCode, Refused, TalyError, UsageError
-from taly.planning.planner import PlanOptions
 
 if TYPE_CHECKING:
     from taly.app.context import Context
@@ -42,15 +41,12 @@ confirm_option = click.option(
 def rollback(
     plan_file: str | None,
     target: str | None,
-    only: tuple[str, ...],
-    skip: tuple[str, ...],
-    with_config: bool,
-    allow_removals: bool,
     yes: bool,
     confirm: str,
     config_path: str,
     store: str,
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Go back: show the plan, ask, run exactly that, and verify every component.
 
@@ -59,7 +55,7 @@ def rollback(
     from taly.app.plans import plan_rollback, recheck_plan
     from taly.app.runs import warm_up
 
-    if plan_file and (target is not None or only or skip or with_config or allow_removals):
+    if plan_file and (target is not None or any(options.values())):
         raise UsageError(
             "a plan file says already what to do; it goes without --to, --only and the like",
             reference="plan-and-options",
@@ -70,13 +66,8 @@ def rollback(
     if plan_file:
         planned = recheck_plan(context, _read(plan_file, context))
     else:
-        options = PlanOptions(
-            only=frozenset(only),
-            skip=frozenset(skip),
-            with_config=with_config,
-            allow_removals=allow_removals,
-        )
-        planned = plan_rollback(context, "last-good" if target is None else target, options)
+        target = "last-good" if target is None else target
+        planned = plan_rollback(context, target, chosen(**options))
     return _confirm_and_run(context, planned, yes=yes, confirm=confirm, as_json=as_json)
 
 

@@ -4,27 +4,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taly.database.catalog import answers
+from taly.database.checkpoint.facts import moment
 from taly.database.connection import Target, reading
 from taly.database.files import Text, refuse_prisma_8, text_of
 from taly.database.history import names_of
 from taly.database.ledger import Ledger, Row, read_ledger
+from taly.database.outlook import outlook, scene
 from taly.model.check import Finding
 from taly.model.plan import Migration
 from taly.model.ports import Differences
-from taly.model.release import Deployment
+from taly.model.release import Deployment, Observed
 from taly.planning.codes import finding
 from taly.planning.migrations import CatalogFacts, classify_all, wanted_facts
 
 PROBLEMS = {"missing": "migration-text-missing", "differs": "migration-checksum-differs"}
 
 
-def differences(
-    component: str, target: Target, directory: Path | None, wanted: Deployment
-) -> Differences:
-    """Every migration that the database has and `wanted` had not, with its verdict.
+def differences(before: Observed, target: Target, wanted: Deployment) -> Differences:
+    """Every migration that the database has and `wanted` had not, and what to do about them.
 
     Raises VendorUnavailable, VendorRefused.
     """
+    component = before.component
+    directory = Path(before.address["directory"]) if before.address["directory"] else None
     if directory is not None:
         refuse_prisma_8(directory)
     with reading(target) as connection:
@@ -37,9 +39,12 @@ def differences(
         pairs = [(text.name, text.sql) for text in texts]
         questions = wanted_facts(pairs, after=after, complete=True)
         facts = CatalogFacts(answers=answers(connection, target.schema, questions), complete=True)
+        live = moment(connection, target).database
     found = classify_all(pairs, after=after, catalog=facts)
+    migrations = tuple(_with_failure(migration, ledger) for migration in found)
     return Differences(
-        migrations=tuple(_with_failure(migration, ledger) for migration in found),
+        migrations=migrations,
+        database=outlook(scene(before, wanted, target, live, migrations)),
         findings=(
             *_unreadable(component, since, directory),
             *_missing(component, ledger, had),

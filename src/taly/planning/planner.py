@@ -1,6 +1,6 @@
 """From a snapshot and a release to a plan; a plan that must not run says so in its findings."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,9 +12,10 @@ from taly.model.ports import Differences
 from taly.model.release import Mark, Observation, Release, Snapshot, Unobserved
 from taly.planning.codes import finding
 from taly.planning.digest import sealed
-from taly.planning.dispositions import Part, Planning, PlanOptions, StepsOf, part_of
-from taly.planning.forecast import critical_path_s
-from taly.planning.order import circle, gated
+from taly.planning.dispositions import part_of
+from taly.planning.forecast import critical_path_s, schedule
+from taly.planning.order import DATABASE_KINDS, circle, gated, in_order
+from taly.planning.parts import Part, Planning, PlanOptions, StepsOf
 from taly.planning.reach import hindrances, nearest_restorable, nearest_whole
 from taly.planning.verifying import verify_all_step, verify_step
 
@@ -107,9 +108,31 @@ def assemble(
         step, more = verify_step(by_name[name], observed, target, own)
         verifying.append(step)
         findings.extend(more)
+    writing = in_order(writing)
+    findings.extend(_gaps(writing))
     if not verifying:
         return tuple(writing), findings
     return (*writing, *verifying, verify_all_step(verifying)), findings
+
+
+def _gaps(writing: Sequence[Step]) -> Iterator[Finding]:
+    """For how long the code that is live meets a schema that it was not made for."""
+    slots = schedule(writing)
+    by_component: dict[str, list[Step]] = {}
+    for step in writing:
+        if step.kind in DATABASE_KINDS:
+            by_component.setdefault(step.component, []).append(step)
+    for name, own in by_component.items():
+        ids = {step.id for step in own}
+        waiting = [step for step in writing if step.component != name and ids & set(step.needs)]
+        if waiting:
+            length = max(slots[step.id].end_s for step in waiting) - slots[own[0].id].end_s
+            users = ", ".join(dict.fromkeys(step.component for step in waiting))
+            text = (
+                f"it goes back first: until {users} are back as well, in about {length:.0f} s, the"
+                " code that is live now fails where it needs the newer schema"
+            )
+            yield finding("database-order", name, text)
 
 
 def completed(plan: Plan, writing: Sequence[Step], verifying: Sequence[Step]) -> Plan:

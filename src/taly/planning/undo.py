@@ -10,6 +10,7 @@ from taly.model.release import Deployment, Gone, Observed, Snapshot, State
 from taly.model.run import Run, StepPhase, StepRun
 from taly.planning.codes import finding
 from taly.planning.inverse import INVERSE_KINDS, inverses
+from taly.planning.order import MOVING
 from taly.planning.planner import completed, observation
 from taly.planning.reach import deployment, short
 from taly.planning.standing import standing, unknown
@@ -38,7 +39,7 @@ def make_undo(
         if isinstance(seen := observation(snapshot, name), Observed)
     }
     changed = changed_steps(plan, run, states)
-    steps = inverses(plan.steps, changed, states)
+    steps = inverses(plan.steps, changed, states, run.id)
     by_component: dict[str, list[Step]] = {}
     for step in steps:
         by_component.setdefault(step.component, []).append(step)
@@ -151,7 +152,7 @@ def _part(
     component: Component, seen: Observed, prior: Deployment, steps: Sequence[Step]
 ) -> ComponentPlan:
     disposition, why = Disposition.ALREADY_THERE, "it is as it was before the run already"
-    if any(step.kind is StepKind.ROLL_BACK for step in steps):
+    if any(step.kind in MOVING for step in steps):
         disposition, why = Disposition.ROLL_BACK, f"back to {prior.label}, as before the run"
     elif steps:
         disposition, why = Disposition.ALREADY_THERE, "its auto-deploy setting as before the run"
