@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from taly.database.checkpoint.contents import Report
 from taly.database.connection import Target, without_password
@@ -39,7 +40,7 @@ class Client:
             umask=0o077,
         )
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
