@@ -120,6 +120,28 @@ def test_a_late_push_whose_checkpoint_fails_stops_before_the_migration(sandbox: 
         assert connection.execute("SELECT to_regclass('more')").fetchone() == (None,)
 
 
+def test_a_migration_that_was_taken_back_does_not_come_again_unchanged(sandbox: Factory) -> None:
+    """Prisma would apply it: to it, a row that was rolled back is as none."""
+    box = sandbox(SCENARIO)
+    with psycopg.connect(box.environ["DATABASE_URL"]) as connection:
+        connection.execute("ALTER TABLE bookings ADD created_at timestamp")
+        connection.execute(
+            "UPDATE _prisma_migrations SET rolled_back_at = now()"
+            " WHERE migration_name = '20250203101500_price'"
+        )
+    box.control.push(COMMIT)
+    deploys = box.control.state()["vendors"]["postgres"]["database"]["deploys"]
+    assert (deploys[-1]["code"], deploys[-1]["applied"]) == ("stopped", [])
+    refused = box.taly("checkpoint", "--json")
+    assert refused.returncode == ExitCode.REFUSED
+    assert "migration-taken-back" in refused.stderr
+    assert "20250203101500_price" in refused.stderr
+    assert box.taly("checkpoint", "--again").returncode == ExitCode.OK
+    file = box.directory / "prisma" / "migrations" / "20250203101500_price" / "migration.sql"
+    file.write_text(file.read_text() + "-- mended\n", "utf-8")
+    assert box.taly("checkpoint").returncode == ExitCode.OK
+
+
 def test_a_checkpoint_of_the_past_that_fails_is_no_sandbox(tmp_path: Any) -> None:
     text = SCENARIO.replace('checkpoint = "dump"', 'checkpoint = "photograph"')
     platform = Platform(parse(text, where="test"), tmp_path)

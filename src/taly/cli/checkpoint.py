@@ -38,6 +38,9 @@ component_option = click.option(
 @click.option(
     "--no-trial", is_flag=True, help="Do not try the ways down out on a scratch database."
 )
+@click.option(
+    "--again", is_flag=True, help="Also where a migration that was rolled back comes unchanged."
+)
 @click.option("--after", is_flag=True, help="The migration is done: record the window's end.")
 @click.option("--name", default="", help="With --after: which one; else the latest.")
 @component_option
@@ -50,6 +53,7 @@ def checkpoint(
     label: str,
     backup: Any,
     no_trial: bool,
+    again: bool,
     after: bool,
     name: str,
     component: str,
@@ -69,16 +73,19 @@ def checkpoint(
         return
     if name and not after:
         raise click.UsageError("--name goes with --after: a new checkpoint gets its own name")
-    if after and (commit or label or no_trial or backup != "dump"):
+    if after and (commit or label or no_trial or again or backup != "dump"):
         raise click.UsageError("--after belongs to a checkpoint that was made: only --name fits")
+    from taly.app.again import refuse_taken_back
     from taly.app.checkpoints import close, make
 
     context = opened(config_path, store)
     with ended_by_signals():
-        if after:
-            made = close(context, component=component, name=name)
-        else:
-            made = make(
+        if not (after or again):
+            refuse_taken_back(context, component)
+        made = (
+            close(context, component=component, name=name)
+            if after
+            else make(
                 context,
                 component=component,
                 backup=backup,
@@ -87,6 +94,7 @@ def checkpoint(
                 trial=not no_trial,
                 report=progress(),
             )
+        )
     if as_json:
         print_json("checkpoint", {"checkpoint": _body(made)})
     elif after:
