@@ -1,0 +1,134 @@
+"""What the carry-over is told: which tables correspond, since when, and where the rest goes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from taly.database.carry import Carry, Since
+from taly.database.checkpoint.catalog_file import BEFORE, read_catalog_file
+from taly.database.checkpoint.facts import ledger_of
+from taly.database.checkpoint.folder import MIGRATIONS, Checkpoint
+from taly.database.checkpoint.pending import UP
+from taly.database.checkpoint.session import snapshot
+from taly.database.connection import Target
+from taly.database.rescue.bundle import Bundle
+from taly.database.restore.job import Job
+from taly.database.restore.start import Start
+from taly.database.snapshot import read_catalog
+from taly.errors import VendorRefused
+from taly.model.catalog import Catalog
+from taly.planning.carry.corresponding import correspond
+from taly.planning.carry.hints import read_hints
+from taly.planning.carry.model import Correspondence
+from taly.planning.carry.pairs import pairs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A database's schema and applied migrations at one instant."""
+
+    catalog: Catalog
+    applied: tuple[str, ...]
+
+
+def see(target: Target) -> Seen:
+    """Read both."""
+    with snapshot(target) as connection:
+        ledger, _ = ledger_of(connection, target)
+        return Seen(
+            catalog=read_catalog(connection), applied=tuple(row.name for row in ledger.applied)
+        )
+
+
+def correspondence_of(job: Job, start: Start, incoming: str) -> Correspondence:
+    """How the rows of the live database read in the one that takes its place.
+
+    Raises VendorRefused where they cannot be carried over.
+    """
+    live, other = see(job.target), see(job.place(incoming))
+    backwards = not set(other.applied) <= set(live.applied)
+    old, new = (live, other) if backwards else (other, live)
+    before = old.catalog
+    if start.checkpoint is not None:
+        before = read_catalog_file(start.checkpoint.path / BEFORE)
+    later = [name for name in new.applied if name not in old.applied]
+    matched = pairs(
+        before,
+        new.catalog,
+        same_database=_is_of(start, new.catalog),
+        texts=_texts(job, start.checkpoint, later),
+        schema=job.target.schema,
+    )
+    found = correspond(
+        live.catalog,
+        other.catalog,
+        matched,
+        read_hints(job.step.address.get("hints", "")),
+        backwards=backwards,
+    )
+    if found.gaps:
+        shown = "\n".join(f"  {gap}" for gap in found.gaps)
+        raise VendorRefused(
+            f"not everything that is live can be carried over:\n{shown}",
+            reference="restore-gaps",
+            hint="taly plan",
+        )
+    return found
+
+
+def _is_of(start: Start, new: Catalog) -> bool:
+    """Whether the checkpoint was made of the very database that has the new schema."""
+    if start.checkpoint is None or new.instant is None:
+        return False
+    made_of = start.checkpoint.manifest.database
+    names = (made_of.system_identifier, new.instant.system_identifier)
+    return made_of.oid == new.instant.database_oid and (names[0] == names[1] or not all(names))
+
+
+def since_of(start: Start) -> Since | None:
+    """From when on a row counts as written by users; None = nobody noted it, or elsewhere."""
+    if not start.same_database:
+        return None
+    if start.aside is not None:
+        label = start.aside.label
+        return Since(xmin=label.xid, window_end=None, snapshot=label.snapshot)
+    assert start.checkpoint is not None, "a restore starts from one"
+    manifest, after = start.checkpoint.manifest, start.checkpoint.after
+    return Since(
+        xmin=manifest.instant.xmin,
+        window_end=after.instant.xmin if after else None,
+        snapshot=manifest.instant.snapshot,
+    )
+
+
+def carry_of(
+    job: Job, start: Start, incoming: str, bundle: Bundle, correspondence: Correspondence
+) -> Carry:
+    """The carry-over from the live database to the one that takes its place."""
+    return Carry(
+        job.target,
+        job.place(incoming),
+        correspondence,
+        since_of(start),
+        bundle,
+        name=job.work,
+        say=job.say,
+        schema_of_ledger=job.target.schema,
+    )
+
+
+def _texts(
+    job: Job, checkpoint: Checkpoint | None, names: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    """The migrations' texts: from the checkout, else as the checkpoint kept them."""
+    places = [Path(job.step.address["directory"])] if job.step.address.get("directory") else []
+    if checkpoint is not None:
+        places.append(checkpoint.path / MIGRATIONS)
+    found = []
+    for name in names:
+        for place in places:
+            if (place / name / UP).is_file():
+                text = (place / name / UP).read_text("utf-8-sig", errors="replace")
+                found.append((name, text))
+                break
+    return tuple(found)
