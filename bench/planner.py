@@ -1,11 +1,13 @@
 """(c) From histories to a plan: how long for a thousand components, and how that grows."""
 
+import gc
 import time
 from collections.abc import Sequence
 from datetime import timedelta
 
 from bench.figures import Figure, growth, middle
 from bench.generated import EPOCH, SPACING, environment, observed, steps_of
+from taly.cli.main import GARBAGE_AFTER
 from taly.model.release import Snapshot
 from taly.planning.planner import PlanOptions, make_plan
 from taly.planning.releases import build_releases
@@ -18,6 +20,7 @@ GOAL_GROWTH = 1.15
 
 def measure(*, sizes: Sequence[int], deploys: int, n: int) -> list[Figure]:
     """Seconds at the largest size, and the exponent over all of them."""
+    gc.set_threshold(GARBAGE_AFTER)  # as `taly` itself runs
     rows = {size: [once(size, deploys) for _ in range(n)] for size in sizes}
     medians = {size: middle(sum(one.values()) for one in runs) for size, runs in rows.items()}
     largest = max(sizes)

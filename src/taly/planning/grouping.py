@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from itertools import accumulate, chain, pairwise, repeat
+from operator import sub
 
 from taly.planning.timelines import Timeline
 
@@ -46,12 +47,14 @@ def settled_states(timelines: Sequence[Timeline], window_s: float) -> Iterator[S
     changes = _Changes(timelines)
     complete_from = max(line.seconds[0] for line in timelines)
     groups = chain.from_iterable(changes.groups(b, e) for b, e in changes.batches(window_s))
+    total = begin = 0
     for group in groups:
         end, last = group.end, changes.seconds[group.end - 1]
+        total, begin = total + changes.weight(begin, end), end
         yield Settled(
             since=changes.start(end - 1),
             until=changes.start(end) if end < len(changes.order) else None,
-            total=changes.totals[end - 1],
+            total=total,
             commits=frozenset(group.commits),
             returns=group.returns,
             complete=last >= complete_from,
@@ -80,20 +83,27 @@ class _Changes:
         self.lines = list(flat(repeat(i, len(t.starts)) for i, t in enumerate(timelines)))
         self.starts = list(flat(line.starts for line in timelines))
         self.commits = list(flat(line.commits for line in timelines))
-        self.returning = set(_returning(timelines))
+        self.deltas = list(flat(line.deltas for line in timelines))
+        before = accumulate((len(line.starts) for line in timelines), initial=0)
+        self.returning = {
+            n + i for n, t in zip(before, timelines, strict=False) for i in t.returning
+        }
         seconds = list(flat(line.seconds for line in timelines))
-        deltas = list(flat(line.deltas for line in timelines))
         self.order = sorted(range(len(seconds)), key=seconds.__getitem__)
-        self.seconds = list(map(seconds.__getitem__, self.order))
-        self.totals = list(accumulate(map(deltas.__getitem__, self.order)))
+        self.seconds = sorted(seconds)
 
     def start(self, position: int) -> datetime:
         """When the change at that place in the order went live."""
         return self.starts[self.order[position]]
 
+    def weight(self, begin: int, end: int) -> int:
+        """What these changes together add to the content sum."""
+        return sum(map(self.deltas.__getitem__, self.order[begin:end]))
+
     def batches(self, window_s: float) -> Iterator[tuple[int, int]]:
         """Where in the order there was quiet for longer than the window."""
-        cuts = [i for i, (a, b) in enumerate(pairwise(self.seconds), 1) if b - a > window_s]
+        gaps = map(sub, self.seconds[1:], self.seconds)
+        cuts = [i for i, gap in enumerate(gaps, 1) if gap > window_s]
         return pairwise([0, *cuts, len(self.order)])
 
     def groups(self, begin: int, end: int) -> Iterator[_Group]:
@@ -173,17 +183,3 @@ class _Changes:
                 parents[root(owner)] = root(i)
             owners.update(dict.fromkeys(commits, i))
         return [root(i) for i in range(len(parents))]
-
-
-def _returning(timelines: Sequence[Timeline]) -> Iterator[int]:
-    """The changes that went back to what their component had run before."""
-    offset = 0
-    for line in timelines:
-        ids = line.ids
-        if len(set(ids)) < len(ids):
-            seen: set[str] = set()
-            for i, id_ in enumerate(ids, offset):
-                if id_ in seen:
-                    yield i
-                seen.add(id_)
-        offset += len(ids)

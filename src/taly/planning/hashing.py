@@ -14,8 +14,14 @@ def weights(component: str, deployment_ids: Sequence[str]) -> list[int]:
     million deployments have to be read in a second. Sums may be added and subtracted at will.
     """
     factor = int.from_bytes(sha256(component.encode()).digest()[:16]) % PRIME or 1
-    number = int.from_bytes
-    return [factor * number(id_.encode("utf-8", "surrogatepass")) for id_ in deployment_ids]
+    return list(map(factor.__mul__, map(int.from_bytes, _encoded(deployment_ids))))
+
+
+def _encoded(texts: Sequence[str]) -> list[bytes]:
+    try:
+        return list(map(str.encode, texts))
+    except UnicodeEncodeError:  # a lone surrogate: odd, but an id like any other
+        return [text.encode("utf-8", "surrogatepass") for text in texts]
 
 
 def content_id(total: int) -> str:

@@ -28,6 +28,8 @@ class Timeline:
     """The deployments' commits; empty where unknown."""
     deltas: Sequence[int]
     """What each change adds to the platform's content sum."""
+    returning: Sequence[int]
+    """Which of the changes went back to what the component had run before: by place."""
 
     def at(self, instant: datetime) -> Deployment | None:
         """What was live then; None = the component did not exist yet."""
@@ -42,17 +44,13 @@ def timeline(observed: Observed) -> Timeline:
     has no period and cannot get in.
     """
     # Columns rather than rows: a million tuples would cost a second in the garbage collector.
-    oldest_first = observed.history[::-1]
-    starts = [period.start for deployment in oldest_first for period in deployment.live]
-    deployments = [deployment for deployment in oldest_first for _ in deployment.live]
-    if not all(map(le, starts, starts[1:])):
-        order = sorted(range(len(starts)), key=starts.__getitem__)
-        starts, deployments = [starts[i] for i in order], [deployments[i] for i in order]
+    starts, deployments = _went_live(observed.history[::-1])
     if not deployments or deployments[-1].id != observed.live.id:
         starts.append(_live_since(observed, starts))
         deployments.append(observed.live)
     ids = [deployment.id for deployment in deployments]
-    if any(map(eq, ids, ids[1:])):
+    came_back = len(set(ids)) < len(ids)
+    if came_back and any(map(eq, ids, ids[1:])):
         firsts = [i for i in range(len(ids)) if i == 0 or ids[i] != ids[i - 1]]
         starts, deployments = [starts[i] for i in firsts], [deployments[i] for i in firsts]
         ids = [ids[i] for i in firsts]
@@ -62,10 +60,32 @@ def timeline(observed: Observed) -> Timeline:
         deployments=deployments,
         ids=ids,
         starts=starts,
-        seconds=[start.timestamp() if start > ALWAYS else 0.0 for start in starts],
+        seconds=list(map(datetime.timestamp, starts)),
         commits=[deployment.commit for deployment in deployments],
         deltas=[own[0], *map(sub, own[1:], own)],
+        returning=_returning(ids) if came_back else (),
     )
+
+
+def _went_live(oldest_first: Sequence[Deployment]) -> tuple[list[datetime], list[Deployment]]:
+    """When something went live, in order, and what that was each time."""
+    lives = [deployment.live for deployment in oldest_first]
+    if set(map(len, lives)) == {1}:  # nearly always, and faster
+        starts = [period.start for (period,) in lives]
+        deployments = list(oldest_first)
+    else:
+        starts = [period.start for live in lives for period in live]
+        deployments = [deployment for deployment in oldest_first for _ in deployment.live]
+    if all(map(le, starts, starts[1:])):
+        return starts, deployments
+    order = sorted(range(len(starts)), key=starts.__getitem__)
+    return [starts[i] for i in order], [deployments[i] for i in order]
+
+
+def _returning(ids: Sequence[str]) -> list[int]:
+    """Which changes went back to what the component had run before."""
+    firsts: dict[str, int] = {}
+    return [i for i, id_ in enumerate(ids) if firsts.setdefault(id_, i) != i]
 
 
 def _live_since(observed: Observed, starts: Sequence[datetime]) -> datetime:
