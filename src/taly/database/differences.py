@@ -9,7 +9,9 @@ from taly.database.connection import Target, reading
 from taly.database.files import Text, refuse_prisma_8, text_of
 from taly.database.history import names_of
 from taly.database.ledger import Ledger, Row, read_ledger
-from taly.database.outlook import outlook, scene
+from taly.database.obstacles import usable
+from taly.database.outlook import Scene, outlook
+from taly.database.starting_point import starting_point
 from taly.model.check import Finding
 from taly.model.plan import Migration
 from taly.model.ports import Differences
@@ -39,12 +41,26 @@ def differences(before: Observed, target: Target, wanted: Deployment) -> Differe
         pairs = [(text.name, text.sql) for text in texts]
         questions = wanted_facts(pairs, after=after, complete=True)
         facts = CatalogFacts(answers=answers(connection, target.schema, questions), complete=True)
-        live = moment(connection, target).database
-    found = classify_all(pairs, after=after, catalog=facts)
-    migrations = tuple(_with_failure(migration, ledger) for migration in found)
+        found = classify_all(pairs, after=after, catalog=facts)
+        migrations = tuple(_with_failure(migration, ledger) for migration in found)
+        live = moment(connection, target)
+        base = Path(before.address["checkpoints"])
+        at = Scene(
+            before=before,
+            wanted=wanted,
+            target=target,
+            connection=connection,
+            live=live,
+            migrations=migrations,
+            earlier=pairs[:after],
+            since=pairs[after:],
+            start=starting_point(base, component, live.database, had),
+            checkpoints=usable(base, component, live.database),
+        )
+        seen = outlook(at)
     return Differences(
         migrations=migrations,
-        database=outlook(scene(before, wanted, target, live, migrations)),
+        database=seen,
         findings=(
             *_unreadable(component, since, directory),
             *_missing(component, ledger, had),

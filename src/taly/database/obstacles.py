@@ -1,6 +1,6 @@
 """What bars the way down of the migrations since a release; asked of the live database."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,10 @@ from taly.database.checkpoint.folder import Checkpoint, every
 from taly.database.checkpoint.manifest import Database, Kept
 from taly.database.connection import Target, reading
 from taly.database.starting_point import same_place
-from taly.database.ways import WayDown
-from taly.planning.down import Down, Guard, Save
+from taly.model.catalog import Catalog
+from taly.planning.down import Down, Guard, Save, derive
+from taly.planning.down.mirror import Mirror
+from taly.planning.down.play import play
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +27,11 @@ class Back:
     """What it takes or leaves behind."""
 
 
-def back(target: Target, checkpoints: Sequence[Checkpoint], ways: Sequence[WayDown]) -> Back:
+def back(target: Target, checkpoints: Sequence[Checkpoint], ways: Sequence[Down]) -> Back:
     """Whether every one of `ways` can be taken, oldest first. Read only; raises TalyError."""
     obstacles: list[str] = []
     costs: list[str] = []
-    downs = [best_of(way.down, checkpoints) for way in ways]
+    downs = [best_of(way, checkpoints) for way in ways]
     for down, kept in downs:
         obstacles += [f"{down.name}: {gap}" for gap in down.gaps]
         missing = [save for save in down.data if not covered(save, kept, target.schema)]
@@ -43,6 +45,31 @@ def back(target: Target, checkpoints: Sequence[Checkpoint], ways: Sequence[WayDo
     guards = [(down.name, guard) for down, _ in downs for guard in down.guards]
     obstacles += _barred(target, guards)
     return Back(obstacles=tuple(obstacles), costs=tuple(costs))
+
+
+def sketched(
+    earlier: Sequence[tuple[str, str | None]],
+    since: Sequence[tuple[str, str | None]],
+    schema: str,
+) -> Mapping[str, Down]:
+    """Ways down worked out over what the texts of all earlier migrations make, by name.
+
+    Good enough to tell what bars them, without asking a server to play the texts; the step itself
+    works them out from real definitions. Only those whose earlier texts are all known and readable.
+    """
+    catalog, found = Catalog(schemas=(schema,)), {}
+    for number, (name, sql) in enumerate([*earlier, *since]):
+        if sql is None:
+            break
+        if number >= len(earlier):
+            found[name] = derive(name, sql, catalog, schema=schema)
+        mirror = Mirror.of(catalog, schema)
+        try:
+            play(mirror, sql)
+        except ValueError:
+            break
+        catalog = mirror.catalogs(catalog)[1]
+    return found
 
 
 def usable(base: Path, component: str, live: Database) -> list[Checkpoint]:

@@ -1,19 +1,25 @@
 """What is to be done with a database: keep it, revert its migrations, or restore a backup."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
+from taly.database.checkpoint.catalog_file import BEFORE, read_catalog_file
+from taly.database.checkpoint.facts import Moment, same_database
 from taly.database.checkpoint.folder import Checkpoint
-from taly.database.checkpoint.manifest import Database
 from taly.database.connection import Target
+from taly.database.counts import Question, counts, since_ledger
 from taly.database.history import names_of
-from taly.database.obstacles import Back, back, usable
-from taly.database.starting_point import StartingPoint, starting_point
+from taly.database.misfits import misfits
+from taly.database.obstacles import Back, back, sketched
+from taly.database.starting_point import StartingPoint
 from taly.database.ways import ways_down
 from taly.errors import TalyError
-from taly.model.plan import DatabaseOutlook, DatabaseVerdict, DatabaseWay, Migration
+from taly.model.plan import DatabaseOutlook, DatabaseVerdict, DatabaseWay, Migration, TableCount
 from taly.model.release import Deployment, Observed
+from taly.planning.carry import Correspondence, correspond, pairs, read_hints
 
 PAUSE_S = 1.0
 """Writers wait for the last pass and the swap; measured at 4.7 s where half of all rows changed."""
@@ -28,15 +34,16 @@ class Scene:
     before: Observed
     wanted: Deployment
     target: Target
-    live: Database
+    connection: psycopg.Connection
+    """Read only, one snapshot."""
+    live: Moment
     migrations: tuple[Migration, ...]
+    earlier: Sequence[tuple[str, str | None]]
+    """Name and text of every migration that the target had."""
+    since: Sequence[tuple[str, str | None]]
+    """The same of those that it had not."""
     start: StartingPoint
-    checkpoints: Sequence[Checkpoint] = field(default=())
-
-    @property
-    def component(self) -> str:
-        """The database's name in taly.toml."""
-        return self.before.component
+    checkpoints: Sequence[Checkpoint]
 
     @property
     def directory(self) -> Path | None:
@@ -44,31 +51,17 @@ class Scene:
         given = self.before.address.get("directory", "")
         return Path(given) if given else None
 
-
-def scene(
-    before: Observed,
-    wanted: Deployment,
-    target: Target,
-    live: Database,
-    migrations: tuple[Migration, ...],
-) -> Scene:
-    """Look for the checkpoint to go back from. Raises TalyError."""
-    base = Path(before.address.get("checkpoints") or ".taly/checkpoints")
-    start = starting_point(base, before.component, live, set(names_of(wanted)))
-    return Scene(
-        before=before,
-        wanted=wanted,
-        target=target,
-        live=live,
-        migrations=migrations,
-        start=start,
-        checkpoints=usable(base, before.component, live),
-    )
+    @property
+    def is_same_database(self) -> bool:
+        """Whether the checkpoint was made of this very one, so that transaction ids compare."""
+        one = self.start.checkpoint
+        return one is not None and not same_database(one.manifest.database, self.live.database)
 
 
 def outlook(at: Scene) -> DatabaseOutlook:
-    """The verdict, the alternatives and what they cost."""
-    ways = (_keep(at), _revert(at), _restore(at))
+    """The verdict, the alternatives and what they cost. Raises TalyError."""
+    found = _correspondence(at)
+    ways = (_keep(at), _revert(at), _restore(at, found))
     verdict = _verdict(at.migrations, ways)
     chosen = at.start.checkpoint
     return DatabaseOutlook(
@@ -76,8 +69,43 @@ def outlook(at: Scene) -> DatabaseOutlook:
         ways=ways,
         checkpoint=chosen.name if chosen else "",
         backup_at=at.start.backup.manifest.instant.at if at.start.backup else None,
+        counts=_counts(at, found),
+        conversions=found.conversions if found else (),
         pause_s=PAUSE_S if verdict == "restore" else None,
     )
+
+
+def _correspondence(at: Scene) -> Correspondence | None:
+    """How the live rows read in the old schema; None where no checkpoint says what that was."""
+    if at.start.checkpoint is None:
+        return None
+    before = read_catalog_file(at.start.checkpoint.path / BEFORE)
+    matched = pairs(
+        before,
+        at.live.catalog,
+        same_database=at.is_same_database,
+        texts=[(name, sql) for name, sql in at.since if sql is not None],
+        schema=at.target.schema,
+    )
+    hints = read_hints(at.before.address.get("hints", ""))
+    return correspond(at.live.catalog, before, matched, hints)
+
+
+def _counts(at: Scene, found: Correspondence | None) -> tuple[TableCount, ...]:
+    since = _since(at)
+    if since is None:
+        return ()
+    known = misfits(found) if found else {}
+    return counts(at.connection, Question(since=since, misfits=known, known=found is not None))
+
+
+def _since(at: Scene) -> int | None:
+    """The window's end, else the backup, else the moment the first migration was finished."""
+    one = at.start.checkpoint
+    if one is not None and at.is_same_database:
+        return (one.after or one.manifest).instant.xmin
+    ledger = (at.target.schema, "_prisma_migrations")
+    return since_ledger(at.connection, ledger, [name for name, _ in at.since][:1])
 
 
 def _verdict(
@@ -120,18 +148,28 @@ def _back(at: Scene) -> Back:
         return Back(obstacles=("there is no migration to take back",), costs=())
     try:
         ways = ways_down(at.target, at.directory, names_of(at.wanted), tried=False)
-        return back(at.target, at.checkpoints, ways)
+        sketches = sketched(at.earlier, at.since, at.target.schema)
+        return back(
+            at.target,
+            at.checkpoints,
+            [
+                sketches.get(way.down.name, way.down) if way.down.source == "derived" else way.down
+                for way in ways
+            ],
+        )
     except TalyError as error:
         return Back(obstacles=(f"the ways down cannot be told: {error.message}",), costs=())
 
 
-def _restore(at: Scene) -> DatabaseWay:
+def _restore(at: Scene, found: Correspondence | None) -> DatabaseWay:
     if at.start.checkpoint is None:
         why = f"{at.start.why}; `taly checkpoint`, from CI before each migration, makes one"
         return DatabaseWay(verdict="restore", possible=False, why=why)
     if at.start.backup is None:
         why = f"{at.start.why} holds no backup: it was made with --backup none"
         return DatabaseWay(verdict="restore", possible=False, why=why)
+    if found is not None and found.gaps:
+        return DatabaseWay(verdict="restore", possible=False, why=_first(found.gaps))
     kind = at.start.backup.manifest.backup.kind
     source = "its dump" if kind == "dump" else "the copy kept on the server"
     return DatabaseWay(
@@ -139,7 +177,7 @@ def _restore(at: Scene) -> DatabaseWay:
         possible=True,
         why=f"{at.start.why} has the schema from before; all written since is carried over",
         costs=(
-            f"a second database of {_size(at.live.bytes)} is made from {source}",
+            f"a second database of {_size(at.live.database.bytes)} is made from {source}",
             f"writers wait about {PAUSE_S:.0f} s for the swap, and every connection is cut once",
             "what does not fit the old schema goes to the rescue bundle",
         ),

@@ -188,8 +188,9 @@ def _conversions(
     what = outlook.conversions[0]
     if len(outlook.conversions) > 1:
         what = f"{what}; and {len(outlook.conversions) - 1} more"
-    if chosen == "revert" or planning.options.accept_conversions:
+    if planning.options.accept_conversions:
         return [finding("conversions", name, f"values are read back as they stand: {what}")]
-    hint = f"taly plan --to {planning.release.name} --database restore --accept-conversions"
+    way = f" --database {chosen}" if planning.options.database else ""
+    hint = f"taly plan --to {planning.release.name}{way} --accept-conversions"
     text = f"nobody said how values read back: {what}"
     return [finding("conversions-need-consent", name, text, hint)]

@@ -1,0 +1,219 @@
+"""What is to be done with a database: the verdict, the alternatives and the costs, asked of a real
+PostgreSQL with real checkpoints."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from taly.clock import SystemClock
+from taly.database.provider import PostgresProvider
+from taly.model.environment import Component
+from taly.model.plan import DatabaseOutlook, DatabaseWay, StepKind, TableCount
+from taly.model.ports import Differences, StepOptions
+from taly.model.release import Deployment, Observed
+from tests.contract.checkpoint_stage import Stage
+
+INIT = """
+CREATE TYPE "status" AS ENUM ('requested', 'confirmed');
+CREATE TABLE bookings (
+    id SERIAL PRIMARY KEY, price_cents INTEGER NOT NULL, room TEXT,
+    status "status" NOT NULL DEFAULT 'requested'
+);
+CREATE TABLE customers (id SERIAL PRIMARY KEY, name TEXT NOT NULL);
+"""
+ROWS = """
+INSERT INTO bookings (price_cents, room) SELECT i, 'room ' || i FROM generate_series(1, 100) i;
+INSERT INTO customers (name) SELECT 'name ' || i FROM generate_series(1, 50) i;
+"""
+RENAME = 'ALTER TABLE bookings RENAME COLUMN "price_cents" TO "price_minor";'
+ADD = "ALTER TABLE bookings ADD COLUMN note TEXT;"
+DROP = 'ALTER TABLE bookings DROP COLUMN "room";'
+LABEL = "ALTER TYPE \"status\" ADD VALUE 'waitlisted';"
+
+
+class Scene:
+    """A booking database whose release of yesterday has one migration fewer."""
+
+    def __init__(self, stage: Stage, **settings: str) -> None:
+        self.stage = stage
+        self.component = Component(
+            name="database",
+            provider="postgres",
+            settings={
+                "migrations": str(stage.migrations),
+                "checkpoints": str(stage.base),
+                "rescue": str(stage.folder / "rescue"),
+                **settings,
+            },
+        )
+        self.provider = PostgresProvider({"DATABASE_URL": stage.url}, SystemClock())
+
+    def migrate(self, name: str, sql: str) -> None:
+        """A migration that is written and deployed, an hour later."""
+        self.stage.migration(name, sql)
+        self.deploy()
+
+    def deploy(self) -> None:
+        self.stage.now += timedelta(hours=1)
+        self.stage.deploy()
+
+    def observe(self) -> Observed:
+        return self.provider.observe(self.component)
+
+    def first(self, seen: Observed) -> Deployment:
+        """The release with INIT alone."""
+        return next(one for one in seen.history if one.label == "init")
+
+    def differences(self) -> Differences:
+        seen = self.observe()
+        return self.provider.differences(seen, self.first(seen))
+
+    def outlook(self) -> DatabaseOutlook:
+        found = self.differences().database
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def scene(tmp_path: Path, postgres_url: str) -> Callable[..., Scene]:
+    """`scene(**settings)`: INIT with some rows, deployed."""
+
+    def make(**settings: str) -> Scene:
+        made = Scene(Stage(tmp_path, postgres_url), **settings)
+        made.migrate("20260101000000_init", INIT)
+        made.stage.run(ROWS)
+        return made
+
+    return make
+
+
+def way(found: DatabaseOutlook, verdict: str) -> DatabaseWay:
+    return next(one for one in found.ways if one.verdict == verdict)
+
+
+def count(found: DatabaseOutlook, table: str) -> TableCount | None:
+    return next((one for one in found.counts if one.table == f"public.{table}"), None)
+
+
+def test_what_the_old_code_can_live_with_is_kept(scene: Callable[..., Scene]) -> None:
+    made = scene()
+    made.migrate("20260102000000_note", ADD)
+    found = made.outlook()
+    assert found.verdict == "keep"
+    assert [one.verdict for one in found.ways] == ["keep", "revert", "restore"]
+    assert found.pause_s is None
+
+
+def test_a_rename_is_reverted_though_nobody_made_a_checkpoint(scene: Callable[..., Scene]) -> None:
+    made = scene()
+    made.migrate("20260102000000_rename", RENAME)
+    found = made.outlook()
+    assert found.verdict == "revert"
+    assert way(found, "revert").possible
+    assert not way(found, "restore").possible
+    assert "there is no checkpoint" in way(found, "restore").why
+    assert any("price_cents" in cost for cost in way(found, "keep").costs)
+
+
+def test_a_dropped_column_cannot_be_brought_back_from_nothing(scene: Callable[..., Scene]) -> None:
+    made = scene()
+    made.migrate("20260102000000_drop", DROP)
+    found = made.outlook()
+    assert found.verdict == "restore"
+    assert [one.possible for one in found.ways] == [True, False, False]
+    assert "no checkpoint kept it" in way(found, "revert").why
+
+
+def test_a_dropped_column_that_a_checkpoint_kept_is_reverted(scene: Callable[..., Scene]) -> None:
+    made = scene()
+    made.stage.migration("20260102000000_drop", DROP)
+    kept = made.stage.checkpoint("none")
+    made.deploy()
+    found = made.outlook()
+    assert found.verdict == "revert"
+    assert found.checkpoint == kept.name
+    assert any("put back from its checkpoint" in cost for cost in way(found, "revert").costs)
+    assert not way(found, "restore").possible
+    assert "--backup none" in way(found, "restore").why
+
+
+def test_rows_with_a_label_that_the_old_type_does_not_know_bar_a_revert(
+    scene: Callable[..., Scene],
+) -> None:
+    made = scene()
+    made.stage.migration("20260102000000_label", LABEL)
+    made.stage.checkpoint("template")
+    made.deploy()
+    made.stage.after()
+    assert made.outlook().verdict == "keep", "no row has it yet"
+
+    made.stage.run("UPDATE bookings SET status = 'waitlisted' WHERE id <= 7")
+    found = made.outlook()
+    assert found.verdict == "restore"
+    assert "waitlisted" in way(found, "revert").why
+    assert way(found, "restore").possible
+    assert found.pause_s
+    assert found.backup_at is not None
+    said = count(found, "bookings")
+    assert said is not None
+    assert (said.written, said.rescued, said.exact) == (7, 7, True)
+    assert "status" in said.why
+
+
+def test_a_damaged_checkpoint_is_no_way_back(scene: Callable[..., Scene]) -> None:
+    made = scene()
+    made.stage.migration("20260102000000_drop", DROP)
+    kept = made.stage.checkpoint("dump")
+    made.deploy()
+    (kept.path / "catalog.json").write_text("{}")
+    found = made.outlook()
+    assert found.checkpoint == ""
+    assert "is damaged" in way(found, "restore").why
+
+
+def test_a_checkpoint_of_another_database_is_no_way_back(
+    scene: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = scene()
+    made.stage.migration("20260102000000_drop", DROP)
+    made.stage.checkpoint("none")
+    made.deploy()
+    monkeypatch.setattr(
+        "taly.database.starting_point.same_place", lambda one, live: one.name == "staging"
+    )
+    found = made.outlook()
+    assert found.checkpoint == ""
+    assert "is of another database" in way(found, "restore").why
+
+
+def test_a_checkpoint_of_other_migrations_is_no_way_back(scene: Callable[..., Scene]) -> None:
+    made = scene()
+    made.migrate("20260102000000_note", ADD)
+    made.stage.migration("20260103000000_drop", DROP)
+    made.stage.checkpoint("template")
+    made.deploy()
+    found = made.outlook()
+    assert found.checkpoint == ""
+    assert way(found, "revert").possible, "what the checkpoint kept is still put back"
+
+
+def test_the_steps_of_both_ways_are_offered_and_fit_each_other(scene: Callable[..., Scene]) -> None:
+    made = scene()
+    made.migrate("20260102000000_rename", RENAME)
+    made.migrate("20260103000000_note", ADD)
+    seen = made.observe()
+    steps = made.provider.steps(seen, made.first(seen), StepOptions())
+    assert [step.kind for step in steps] == [StepKind.REVERT, StepKind.REVERT, StepKind.RESTORE]
+    newest, oldest, restore = steps
+    assert newest.address["migration"] == "20260103000000_note"
+    assert newest.before == restore.before == seen.state
+    assert oldest.needs == (newest.id,)
+    assert oldest.before == newest.wanted
+    assert oldest.wanted == restore.wanted == {"migrations": made.first(seen).id}
+    for step in steps:
+        assert step.address.keys() >= {
+            "url_env", "schema", "place", "directory", "checkpoints", "rescue", "hints",
+        }  # fmt: skip
+    assert made.provider.steps(seen, seen.live, StepOptions()) == ()
