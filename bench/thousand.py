@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from bench.figures import Figure, critical_path_s, middle, ratio
 from bench.generated import FakeVendor, environment, latencies
 from taly.app.context import Context
 from taly.app.plans import plan_rollback
-from taly.app.runs import follow, start
+from taly.app.runs import executor_of, start
 from taly.clock import ScaledClock
 from taly.config import Config
 from taly.model.plan import Plan
@@ -72,8 +73,9 @@ def once(size: Size) -> dict[str, float]:
         if planned.refused:
             raise AssertionError(f"the plan was refused: {planned.findings[:3]}")
         engine, run_id = start(context, planned.plan)
-        run = follow(context, engine, run_id, lambda _: None)
-        ended = time.perf_counter()
+        with closing(executor_of(context, engine)) as executor:
+            run = executor.execute(run_id)
+            ended = time.perf_counter()
         if run.outcome != "succeeded" or len(vendor.took) != size.components:
             raise AssertionError(
                 f"{run.outcome}: {len(vendor.took)} of {size.components} went back"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,8 @@ def test_a_generated_rollback_waits_for_its_vendors_in_their_order() -> None:
     assert row["vendors_s"] == pytest.approx(max(ways) / size.speed, rel=0.1)
     assert row["ratio"] == pytest.approx(row["wall_s"] / row["vendors_s"])
     assert row["ratio"] > 1.0
+    left = [thread.name for thread in threading.enumerate() if "dbos" in thread.name]
+    assert left == [], "DBOS's queue uses `random`, also while a later test's Hypothesis draws"
 
 
 def test_a_quick_run_takes_every_measurement(tmp_path: Path) -> None:
