@@ -1,18 +1,16 @@
 """One column of the target: where its value comes from, and what must be said about it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from taly.model.catalog import Catalog, Column, Table
 from taly.planning.carry.hints import ALIAS, over_the_row
 from taly.planning.carry.labels import read_enum
 from taly.planning.carry.model import ColumnPair, Hint, Matched, Name
-from taly.planning.carry.reading import Reading, as_text, read, stem_of
+from taly.planning.carry.reading import Reading, as_text, given, read
 from taly.planning.carry.shapes import Shape, Shapes
 from taly.planning.down.names import normal, quoted
-from taly.planning.down.retype import BUILT_IN
-from taly.planning.migrations.types import TEXTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +111,7 @@ class Columns:
         if text is None:
             return None
         shape = self._to.of(column.type)
-        reading = _as_given(text, shape)
+        reading = given(text, shape)
         return _pair(source, column, shape, "hinted", reading)
 
     def _expression(self, link: Link, column: Column, expression: str) -> str | None:
@@ -182,17 +180,8 @@ class Columns:
         text = self._expression(link, target, hint.fill)
         if text is None:
             return made
-        given = _as_given(text, self._to.of(target.type)).expression
-        return ColumnPair(
-            source=made.source,
-            target=made.target,
-            type=made.type,
-            how="hinted",
-            expression=f"coalesce({made.expression}, {given})",
-            labels=made.labels,
-            not_null=made.not_null,
-            fits=made.fits,
-        )
+        value = given(text, self._to.of(target.type)).expression
+        return replace(made, how="hinted", expression=f"coalesce({made.expression}, {value})")
 
     def _say(self, link: Link, source: Column, target: Column, *, exact: bool) -> None:
         old = source if self.backwards else target
@@ -229,16 +218,6 @@ def _by_text(source: Shape, target: Shape) -> dict[str, str]:
     if source.enum is None or target.enum is None:
         return {}
     return {label: label for label in source.enum.labels if label in target.enum.labels}
-
-
-def _as_given(expression: str, shape: Shape) -> Reading:
-    """What an expression of the team's gives, as the type prints it; a text is not cut."""
-    stem, limits = stem_of(shape.base.removesuffix("[]"))
-    if shape.enum is not None or stem not in BUILT_IN or stem in TEXTS or stem == "char":
-        scalar = bool(limits) and not shape.is_array
-        fits = f"char_length({as_text(expression)}) <= {limits[0]}" if scalar else ""
-        return Reading(as_text(expression), exact=True, fits=fits)
-    return Reading(f"({expression})::{shape.base}::text", exact=True)
 
 
 def _pair(

@@ -44,7 +44,7 @@ def correspond(
     gaps += [
         f"{shown(pair.target)}: the table has no column in common with what it is now"
         for pair in tables
-        if not pair.columns
+        if not pair.columns and (pair.split or pair.kept)
     ]
     ours, theirs = _carried(source), _carried(target)
     paired = {pair.source for pair in tables}, {pair.target for pair in tables}

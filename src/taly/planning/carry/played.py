@@ -7,14 +7,23 @@ became of a table, a column or an enum's value.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from postgast import parse, split, walk
+from postgast import PgQueryError, parse, split, walk
 
 from taly.model.catalog import Catalog
 from taly.planning.carry.model import Name
-from taly.planning.down.mirror import Mirror, columns_named
+from taly.planning.down.mirror import Mirror
 from taly.planning.down.play import play
 from taly.planning.migrations.blocks import statements_in
-from taly.planning.migrations.names import Node, enum_name, inner, is_plain_cast, kind_of
+from taly.planning.migrations.names import (
+    Node,
+    enum_name,
+    inner,
+    is_plain_cast,
+    joined,
+    kind_of,
+    strings,
+)
+from taly.planning.migrations.statements import SAFE_CALLS
 
 
 @dataclass
@@ -28,7 +37,8 @@ class Played:
     computed: dict[tuple[Name, str], str] = field(default_factory=dict)
     """Column from before → the migration that computes its value from the old one."""
     hidden: bool = False
-    """Whether a text did not parse, or holds what cannot be read (a DO block with logic, CALL)."""
+    """Whether a text did not parse, or holds what cannot be read (a DO block with logic, CALL,
+    a function that may write)."""
 
 
 def played(before: Catalog, texts: Sequence[tuple[str, str]], schema: str) -> Played:
@@ -41,7 +51,7 @@ def played(before: Catalog, texts: Sequence[tuple[str, str]], schema: str) -> Pl
         try:
             for text in _statements(so_far, sql):
                 _play(so_far, name, text)
-        except ValueError:
+        except (PgQueryError, ValueError):
             so_far.hidden = True
     return so_far
 
@@ -59,8 +69,17 @@ def _statements(so_far: Played, sql: str) -> Iterator[str]:
             so_far.hidden |= found is None
             yield from found or ()
         else:
-            so_far.hidden |= kind == "call_stmt"
+            so_far.hidden |= kind == "call_stmt" or _calls(statement)
             yield text
+
+
+def _calls(statement: Node) -> bool:
+    """Whether it calls a function that may write; what is called within DDL does not count."""
+    return kind_of(statement) == "select_stmt" and any(
+        joined(strings(node.funcname)) not in SAFE_CALLS
+        for _, node in walk(statement)
+        if type(node).__name__ == "FuncCall"
+    )
 
 
 def _body(node: Node) -> list[str] | None:
@@ -127,8 +146,17 @@ def _update(so_far: Played, migration: str, node: Node) -> None:
         so_far.overwritten[found] = None
         value = target.res_target.val
         # COALESCE only fills what was NULL: the other values mean what they meant.
-        if kind_of(value) != "coalesce_expr" and column in columns_named(value):
+        if kind_of(value) != "coalesce_expr" and _reads_itself(node, column, value):
             so_far.computed.setdefault(found, migration)
+
+
+def _reads_itself(update: Node, column: str, value: Node) -> bool:
+    """Whether the new value is computed from the old one, not from another table's column."""
+    relation = update.relation
+    own = str(relation.alias.aliasname) or str(relation.relname)
+    refs = [node for _, node in walk(value) if type(node).__name__ == "ColumnRef"]
+    names = [strings([one for one in ref.fields if kind_of(one) == "string"]) for ref in refs]
+    return any(parts[-1:] == [column] and parts[-2:-1] in ([], [own]) for parts in names)
 
 
 def _retypes(so_far: Played, migration: str, node: Node) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from taly.planning.carry.shapes import Shape
-from taly.planning.down.retype import SPELLED
+from taly.planning.down.retype import BUILT_IN, SPELLED
 from taly.planning.migrations.types import TEXTS
 
 WHOLE = {"smallint": 15, "integer": 31, "bigint": 63}
@@ -21,6 +21,9 @@ FINEST = 6
 """Digits of a second that PostgreSQL keeps where the type names none."""
 REAL_RANGE = "1.17549436e-38 AND 3.40282346e38"
 """What a float8 cast to float4 neither overflows nor underflows at."""
+DOUBLE_RANGE = "2.3e-308 AND 1.79e308"
+NUMBER = r"^\s*[-+]?[0-9]{1,100}(\.[0-9]{0,100})?(e[-+]?[0-9]{1,3})?\s*$"
+"""A text that a cast to numeric takes; not all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,10 @@ def _cast(value: str, target: Shape) -> str:
 def stem_of(base: str) -> tuple[str, tuple[int, ...]]:
     """A type without its modifiers, and these."""
     stem, _, rest = base.partition("(")
-    numbers = rest.partition(")")[0]
-    return stem, tuple(int(one) for one in numbers.split(",") if one.strip("- ").isdigit())
+    numbers, _, brackets = rest.partition(")")
+    return stem + brackets, tuple(
+        int(one) for one in numbers.split(",") if one.strip("- ").isdigit()
+    )
 
 
 def _to_text(value: str, source: Shape, target: Shape) -> Reading | None:
@@ -173,6 +178,28 @@ def _to_time(value: str, source: Shape, target: Shape) -> Reading | None:
     return Reading(expression, exact=digits <= new_digits, fits=fits)
 
 
+def _text_to_float(value: str, source: Shape, target: Shape) -> Reading | None:
+    if target.base not in FLOATS or stem_of(source.base)[0] not in TEXTS:
+        return None
+    number, span = f"({value})::numeric", REAL_RANGE if target.base == "real" else DOUBLE_RANGE
+    # Compared as they print: a float holds of a decimal only its first digits.
+    same = f"({value})::{target.base}::text::numeric = {number}"
+    inside = f"CASE WHEN abs({number}) BETWEEN {span} THEN {same} ELSE {number} = 0 END"
+    words = f"lower(trim({as_text(value)})) IN ('nan', 'infinity', '-infinity')"
+    plain = f"{as_text(value)} ~* '{NUMBER}'"
+    fits = f"CASE WHEN {plain} THEN {inside} WHEN ({value}) IS NOT NULL THEN {words} END"
+    return Reading(_guarded(value, _cast(value, target), fits), exact=True, fits=fits)
+
+
+def _text_to_time(value: str, source: Shape, target: Shape) -> Reading | None:
+    stem, limits = stem_of(target.base)
+    if stem not in (*TIMES, "date") or stem_of(source.base)[0] not in TEXTS:
+        return None
+    digits = (*limits, FINEST)[0]
+    finer = ":" if stem == "date" else f"\\.[0-9]{{{digits}}}[0-9]*[1-9]"
+    return Reading(as_text(value), exact=True, fits=f"{as_text(value)} !~ '{finer}'")
+
+
 def _from_text(value: str, source: Shape, target: Shape) -> Reading | None:
     stem = stem_of(target.base)[0]
     readable = stem in SPELLED or stem in ("json", "jsonb")
@@ -197,6 +224,8 @@ RULES: tuple[Callable[[str, Shape, Shape], Reading | None], ...] = (
     _to_numeric,
     _to_float,
     _to_time,
+    _text_to_float,
+    _text_to_time,
     _from_text,
 )
 
@@ -209,3 +238,28 @@ def _array(value: str, source: Shape, target: Shape) -> Reading:
     # Without NOT (…): a NULL element fits.
     fits = f"NOT EXISTS (SELECT FROM unnest({value}) AS e(v) WHERE ({one.fits}) IS FALSE)"
     return Reading(as_text(value), exact=one.exact, fits=fits)
+
+
+def given(value: str, target: Shape) -> Reading:
+    """What an expression of the team's gives, as the target's type prints it.
+
+    It may round, since that is what it says; a text that is too long is not cut, and a number that
+    is too large stops nothing.
+    """
+    (stem, limits), own = stem_of(target.base), as_text(value)
+    element = stem_of(target.base.removesuffix("[]"))[0]
+    if target.enum is not None or element not in BUILT_IN or element in TEXTS or element == "char":
+        fits = f"char_length({own}) <= {limits[0]}" if limits and not target.is_array else ""
+        return Reading(own, exact=True, fits=fits)
+    number, inside = f"({own})::numeric", ""
+    if stem in WHOLE:
+        inside = f"{number} >= {-(2 ** WHOLE[stem])} AND {number} < {2 ** WHOLE[stem]}"
+    elif stem == "numeric" and limits:
+        digits, scale = (*limits, 0)[:2]
+        inside = f"abs(round({number}, {scale})) < 1e{digits - scale}"
+    cast = _cast(value, target)
+    if not inside:
+        return Reading(cast, exact=True)
+    plain = f"{own} ~* '{NUMBER}'"
+    fits = f"CASE WHEN {plain} THEN {inside} END"
+    return Reading(f"CASE WHEN ({fits}) IS FALSE THEN {own} ELSE {cast} END", exact=True, fits=fits)
