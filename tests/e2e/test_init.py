@@ -45,7 +45,7 @@ def monorepo(root: Path, components: dict[str, Any], migrations: Path) -> None:
 
 @pytest.fixture
 def checkout(sandbox: Callable[..., Sandbox], tmp_path: Path) -> tuple[Sandbox, Path]:
-    box = sandbox("taly", 200.0)
+    box = sandbox("taly-kept", 200.0)
     components = tomllib.loads((box.directory / "taly.toml").read_text())["components"]
     root = tmp_path / "checkout"
     monorepo(root, components, box.directory / "prisma" / "migrations")
