@@ -1,9 +1,9 @@
 """A booking database, a bad release, and the means to take it back to before."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -118,7 +118,11 @@ class Scene:
         return restore(step, key, environ=self.environ, clock=self.clock, say=say, **how)
 
     def undo(
-        self, of: str, run: str = "run-2bbbbb", say: Say = silent, names: tuple[str, ...] = (OLD, NEW)
+        self,
+        of: str,
+        run: str = "run-2bbbbb",
+        say: Say = silent,
+        names: tuple[str, ...] = (OLD, NEW),
     ) -> Mapping[str, str]:
         step = self.step(names, undoes=of)
         return restore(step, f"{run}:{step.id}", environ=self.environ, clock=self.clock, say=say)
@@ -140,8 +144,14 @@ class Scene:
             found = contents(connection, rows, lambda *_: None)
             catalog = read_catalog(connection, without=())
             return found, [
-                (one.schema, one.name, [(c.name, c.type) for c in one.columns], one.owner, one.grants,
-                 [t.name for t in one.triggers])
+                (
+                    one.schema,
+                    one.name,
+                    [(c.name, c.type) for c in one.columns],
+                    one.owner,
+                    one.grants,
+                    [t.name for t in one.triggers],
+                )
                 for one in catalog.tables
             ] + list(catalog.schemas)
 

@@ -29,10 +29,12 @@ SELECT pid FROM pg_stat_activity
 WHERE application_name = ANY (%s) AND pid <> pg_backend_pid() AND usename = current_user
 """
 OTHER_SESSIONS = """
-SELECT pid, usename, application_name FROM pg_stat_activity
-WHERE datid = %s AND backend_type NOT LIKE 'autovacuum%%' AND backend_type <> 'parallel worker'
+SELECT pid, coalesce(usename, usesysid::text), application_name FROM pg_stat_activity
+WHERE datid = %s AND usesysid IS NOT NULL AND backend_type IS DISTINCT FROM 'parallel worker'
   AND pid <> ALL (%s)
 """
+"""An autovacuum worker has no user; PostgreSQL sends it away itself. Of other users' sessions a
+user without superuser's rights sees little more than that they are there."""
 END = "SELECT pg_terminate_backend(%s)"
 OID = "SELECT oid::bigint FROM pg_database WHERE datname = %s"
 

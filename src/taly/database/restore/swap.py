@@ -113,16 +113,24 @@ def _attempt(
             for oid in (exchange.live, exchange.incoming_oid):
                 fence.end_sessions(oid)
             renaming.wait(lambda: None)
+        _commit(renamer)
     except (psycopg.errors.ObjectInUse, psycopg.errors.LockNotAvailable):
         renamer.rollback()
         if released:
             raise
         raise _Again from None
+    except BaseException:
+        renamer.close()  # had it renamed already, because our session was ended: that is undone
+        raise
 
 
 def _rename(job: Job, renamer: psycopg.Connection, exchange: Exchange) -> None:
     for statement in _statements(job, exchange):
         renamer.execute(statement)
+
+
+def _commit(renamer: psycopg.Connection) -> None:
+    """The instant in which the world changes; a decision of its own, when all was looked at."""
     renamer.commit()
 
 
