@@ -35,9 +35,11 @@ CREATE MATERIALIZED VIEW totals AS SELECT "guest", sum("price") FROM "Booking" G
 CREATE UNIQUE INDEX totals_guest ON totals ("guest");
 """
 ROWS = """
-INSERT INTO "Guest" ("Full Name", "email") SELECT 'guest ' || i, i || '@x' FROM generate_series(1, 300) i;
+INSERT INTO "Guest" ("Full Name", "email")
+  SELECT 'guest ' || i, i || '@x' FROM generate_series(1, 300) i;
 INSERT INTO "Booking" ("guest", "status", "price", "note")
-  SELECT 1 + i % 300, 'new', i, CASE WHEN i % 3 = 0 THEN 'note ' || i END FROM generate_series(1, 1500) i;
+  SELECT 1 + i % 300, 'new', i, CASE WHEN i % 3 = 0 THEN 'note ' || i END
+  FROM generate_series(1, 1500) i;
 INSERT INTO event (at, what) SELECT DATE '2025-06-01' + i, 'e' || i FROM generate_series(1, 400) i;
 REFRESH MATERIALIZED VIEW totals;
 """
