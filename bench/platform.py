@@ -52,7 +52,7 @@ class Box:
 
 
 @contextmanager
-def sandbox(speed: float, scenario: str = "taly") -> Iterator[Box]:
+def sandbox(speed: float, scenario: str = "taly-kept") -> Iterator[Box]:
     """A fresh sandbox for the block; ended by its process id."""
     with tempfile.TemporaryDirectory(prefix="taly-bench-") as folder:
         directory = Path(folder) / "sandbox"

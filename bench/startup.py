@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 Spans = Mapping[str, Sequence[tuple[float, float]]]
 
 
-def measure(*, n: int, scenario: str = "taly") -> list[Figure]:
+def measure(*, n: int, scenario: str = "taly-kept") -> list[Figure]:
     """With vendors as far away as real ones, and on loopback, where nothing hides behind them."""
     with sandbox(60.0, scenario) as box:
         near = [once(box) for _ in range(n + 1)][1:]  # the first one reads from a cold disk
