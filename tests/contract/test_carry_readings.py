@@ -146,7 +146,7 @@ def in_words(old: str, text: str) -> object:
         return text.startswith("t")
     if old.startswith(("timestamp", "date")):
         return f"{text.removesuffix('+00')} 00:00:00"[:19]
-    if old in ("bytea", "interval(0)"):
+    if old in ("bytea", "jsonb", "interval(0)"):
         return ""  # they have more spellings than this test knows
     numbers = ("int", "big", "small", "num", "real", "double", '"positive')
     return Decimal(text) if old.startswith(numbers) else text

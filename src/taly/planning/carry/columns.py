@@ -142,7 +142,9 @@ class Columns:
         elif same and reading.expression == as_text(value):
             how = "same" if source.name == target.name else "renamed"
         if not mapped:
-            self._say(link, source, target, exact=reading.exact)
+            # An undo asks about the same columns as the way back did.
+            exact = reading.exact and (not self.backwards or same or _is_exact(old, new))
+            self._say(link, source, target, exact=exact)
         made = _pair(source.name, target, old, how, reading)
         return self._filled(link, source, target, made, hint)
 
@@ -212,6 +214,11 @@ def _spelled(shape: Shape) -> bool:
     assert shape.enum is not None, "asked of enums only"
     own = normal(quoted(shape.enum.schema, shape.enum.name))
     return normal(shape.text).removesuffix("[]") == own
+
+
+def _is_exact(source: Shape, target: Shape) -> bool:
+    reading = read_enum("", source, target, {}) or read("", source, target)
+    return reading.exact
 
 
 def _by_text(source: Shape, target: Shape) -> dict[str, str]:

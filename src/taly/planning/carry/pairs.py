@@ -23,8 +23,8 @@ def pairs(
     """Match the catalog from before the migrations with the live one.
 
     `same_database`: both were read from the same database, so OIDs and column numbers tell renames
-    exactly. Else `texts` (name and SQL of the migrations between, oldest first) are played; what
-    they hide is matched by name. `schema` is where names without one lie.
+    exactly. Else `texts` (name and SQL of the migrations between, oldest first; empty SQL = not
+    known) are played; what they hide is matched by name. `schema` is where names without one lie.
     """
     story = played(before, texts, schema)
     if same_database:

@@ -42,12 +42,16 @@ class Played:
 
 
 def played(before: Catalog, texts: Sequence[tuple[str, str]], schema: str) -> Played:
-    """Play migrations (name, SQL), oldest first, over the catalog from before them."""
+    """Play migrations (name, SQL), oldest first, over the catalog from before them.
+
+    An empty text is one that is not known.
+    """
     so_far = Played(
         mirror=Mirror.of(before, schema),
         labels={enum.oid: {label: label for label in enum.labels} for enum in before.enums},
     )
     for name, sql in texts:
+        so_far.hidden |= not sql.strip()
         try:
             for text in _statements(so_far, sql):
                 _play(so_far, name, text)
