@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.contract.checkpoint_stage import Stage
 
 from taly.clock import SystemClock
 from taly.database.provider import PostgresProvider
@@ -13,7 +14,6 @@ from taly.model.environment import Component
 from taly.model.plan import DatabaseOutlook, DatabaseWay, StepKind, TableCount
 from taly.model.ports import Differences, StepOptions
 from taly.model.release import Deployment, Observed
-from tests.contract.checkpoint_stage import Stage
 
 INIT = """
 CREATE TYPE "status" AS ENUM ('requested', 'confirmed');

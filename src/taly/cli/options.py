@@ -1,6 +1,7 @@
 """Options that several commands share, and the context that they open."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -77,6 +78,19 @@ def chosen(
         database=database,
         accept_conversions=accept_conversions,
     )
+
+
+def flags(options: Mapping[str, Any]) -> list[str]:
+    """What `plan_options` were given, as they would be typed again."""
+    found = []
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            found.append(flag)
+        elif value:
+            values = value if isinstance(value, tuple) else (value,)
+            found += [f"{flag} {quote(one)}" for one in values]
+    return found
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")

@@ -1,12 +1,20 @@
 """`taly plan`: what would happen, and whether it may. Touches nothing."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from taly.cli.options import chosen, environment_options, json_option, opened, plan_options
+from taly.cli.options import (
+    chosen,
+    environment_options,
+    flags,
+    json_option,
+    opened,
+    plan_options,
+)
 from taly.cli.output import err, out, print_json, write_file
 from taly.errors import ExitCode
 
@@ -47,7 +55,7 @@ def plan(
         print_json("plan", plan_body(planned))
     else:
         show(planned)
-        _next(planned, output)
+        _next(planned, output, options)
     return int(ExitCode.REFUSED if planned.refused else ExitCode.OK)
 
 
@@ -78,7 +86,7 @@ def show(planned: "Planned") -> None:
     print_plan(out(), planned.plan, planned.findings)
 
 
-def _next(planned: "Planned", output: str | None) -> None:
+def _next(planned: "Planned", output: str | None, options: Mapping[str, Any]) -> None:
     console = err()
     console.print()
     if planned.refused:
@@ -87,8 +95,6 @@ def _next(planned: "Planned", output: str | None) -> None:
     if not planned.plan.steps:
         console.print("There is nothing to do.", style="good")
         return
-    command = (
-        f"taly rollback {output}" if output else f"taly rollback --to {planned.plan.to_release}"
-    )
+    what = output or " ".join([f"--to {planned.plan.to_release}", *flags(options)])
     console.print("next: ", end="")
-    console.print(command, style="command", markup=False, soft_wrap=True)
+    console.print(f"taly rollback {what}", style="command", markup=False, soft_wrap=True)

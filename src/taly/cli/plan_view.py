@@ -5,11 +5,13 @@ from rich.table import Table
 from rich.text import Text
 
 from taly.cli.output import clock_span, fit
+from taly.cli.plan_database import databases
 from taly.model.check import Finding, Severity
 from taly.model.plan import ComponentPlan, Disposition, Plan, Step, StepKind
 from taly.planning.forecast import Slot, schedule
 
 GANTT_WIDTH = 34
+MIGRATING = (StepKind.REVERT, StepKind.APPLY)
 MAX_ROWS = 40
 
 DISPOSITIONS = {
@@ -33,7 +35,7 @@ def print_plan(console: Console, plan: Plan, findings: tuple[Finding, ...]) -> N
     console.print(Text(plan.why, style="quiet"))
     console.print()
     console.print(components_table(plan))
-    for block in (migrations(plan), configuration(plan), removals(plan)):
+    for block in (migrations(plan), databases(plan), configuration(plan), removals(plan)):
         if block is not None:
             console.print()
             console.print(block)
@@ -160,6 +162,8 @@ def step_name(step: Step) -> str:
     verb = step.kind.value.replace("-", " ")
     if step.kind is StepKind.VERIFY_ALL:
         return "verify everything"
+    if migration := step.address.get("migration", "") if step.kind in MIGRATING else "":
+        return f"{verb} {migration.partition('_')[2] or migration}"
     return f"{verb} {step.component}"
 
 

@@ -68,7 +68,7 @@ def outlook(at: Scene) -> DatabaseOutlook:
         verdict=verdict,
         ways=ways,
         checkpoint=chosen.name if chosen else "",
-        backup_at=at.start.backup.manifest.instant.at if at.start.backup else None,
+        backup_at=at.start.backup.manifest.made_at if at.start.backup else None,
         counts=_counts(at, found),
         conversions=found.conversions if found else (),
         pause_s=PAUSE_S if verdict == "restore" else None,
