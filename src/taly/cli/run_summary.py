@@ -7,6 +7,7 @@ from rich.text import Text
 
 from taly.cli.output import clock_span, err, out
 from taly.cli.plan_view import step_name
+from taly.cli.run_databases import database_lines
 from taly.cli.run_view import PHASES
 from taly.model.plan import Disposition, Plan, Step, StepKind
 from taly.model.run import Run, StepPhase, StepRun
@@ -47,6 +48,7 @@ def _step_body(step: Step, state: StepRun) -> dict[str, Any]:
         "forecast_s": step.forecast.seconds,
         "wanted": dict(step.wanted),
         "state": dict(state.state) if state.state is not None else None,
+        "receipt": dict(state.attempt.receipt) if state.attempt else {},
         "reason": state.reason,
         "reference": state.reference,
         "hint": state.hint,
@@ -67,6 +69,8 @@ def print_summary(run: Run) -> None:
     for step in run.steps.values():
         if step.phase in (StepPhase.FAILED, StepPhase.UNKNOWN):
             out().print(_trouble(run, step))
+    for text in database_lines(run):
+        out().print(text, soft_wrap=True)
     for line in frozen(run):
         out().print(f"  {line}", style="quiet", markup=False)
     err().print(f"\nnext: [command]{next_command(run)}[/]")

@@ -1,6 +1,7 @@
 """A run while it happens: a bar a step on a terminal, a line a change elsewhere."""
 
 import threading
+from datetime import datetime
 from types import TracebackType
 from typing import Protocol
 
@@ -28,6 +29,8 @@ from taly.model.run import Run, StepPhase, StepRun, fold
 NAME_WIDTH = 28
 BAR_WIDTH = 20
 MAX_ROWS = 40
+TELL_EVERY_S = 10.0
+"""In a log; a terminal redraws one line instead."""
 
 PHASES = {
     StepPhase.WAITING: ("·", "quiet"),
@@ -73,6 +76,8 @@ class PlainView:
         """Lines go to `console`."""
         self._names = {step.id: step_name(step) for step in plan.steps}
         self._console = console
+        self._told: dict[str, datetime] = {}
+        """Step → when it last said how far it is."""
 
     def __enter__(self) -> "PlainView":
         """Nothing to prepare."""
@@ -89,12 +94,23 @@ class PlainView:
     def on_event(self, recorded: Recorded) -> None:
         """Print the line that the event deserves, if any."""
         says = line_of(recorded)
-        if says is None:
+        if says is None or self._is_too_soon(recorded):
             return
         step = getattr(recorded.event, "step", "")
         name = self._names.get(step, "")
         at = recorded.at.astimezone().strftime("%H:%M:%S")
         self._console.print(f"{at}  {name}: {says}" if name else f"{at}  {says}", markup=False)
+
+    def _is_too_soon(self, recorded: Recorded) -> bool:
+        """Whether a step that tells how far it is every second did so just now."""
+        event = recorded.event
+        if not isinstance(event, StepProgressed) or event.fraction is None:
+            return False
+        last = self._told.get(event.step)
+        if last is not None and (recorded.at - last).total_seconds() < TELL_EVERY_S:
+            return True
+        self._told[event.step] = recorded.at
+        return False
 
 
 def line_of(recorded: Recorded) -> str | None:
@@ -105,6 +121,8 @@ def line_of(recorded: Recorded) -> str | None:
             return "started"
         case StepIntended() | StepActed():
             return None
+        case StepProgressed() if event.fraction is not None:
+            return f"{event.note} ({event.fraction:.0%})"
         case StepProgressed():
             return event.note
         case StepDone():
