@@ -30,6 +30,7 @@ COMMANDS = {
     "mark": ("taly.cli.history:mark", "Mark a release good or bad."),
     "checkpoint": ("taly.cli.checkpoint:checkpoint", "Keep what a migration may destroy."),
     "database": ("taly.cli.database:database", "Look at the database alone: verdict, schema."),
+    "rescue": ("taly.cli.rescue:rescue", "What a rollback set aside, and how it comes back."),
     "forget": ("taly.cli.forget:forget", "Drop the database that a run put aside."),
     "init": ("taly.cli.init:init", "Write a taly.toml from your checkout and vendors."),
     "sandbox": ("taly.cli.sandbox:sandbox", "Run an emulated platform on this machine."),

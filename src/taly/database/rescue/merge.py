@@ -25,7 +25,6 @@ from taly.database.rescue.writing import (
     is_referred_to,
     update,
 )
-from taly.errors import UsageError
 
 Progress = Callable[[int, int], None]
 ALL = Options()
@@ -46,7 +45,7 @@ def merge(
     What it did is noted beside the bundle with the transaction's number, so that it counts only if
     the caller commits, and a later replay does nothing twice. With `dry_run` nothing is noted, and
     the caller rolls back. `progress` gets rows looked at, and all. Raises Refused for a damaged
-    bundle, UsageError for a table that is not in it, psycopg.Error.
+    bundle, psycopg.Error.
     """
     connection.execute("SELECT")
     if connection.info.transaction_status != TransactionStatus.INTRANS:
@@ -86,13 +85,6 @@ def _works(
         for facts in reader.tables
         if not options.tables or facts.name in options.tables or facts.label in options.tables
     ]
-    if options.tables and not chosen:
-        known = ", ".join(facts.label for facts in reader.tables) or "none"
-        raise UsageError(
-            f"the bundle has no table {', '.join(options.tables)}; it has: {known}",
-            reference="rescue-table-unknown",
-            hint=f"taly rescue show {reader.manifest.run}",
-        )
     return [
         Work(
             facts, present(connection, facts.table_schema, facts.name), before.get(facts.file), told
@@ -117,7 +109,6 @@ class _Merger:
         self._all = works
         self._options = options
         self._progress = progress
-        self._whole = sum(work.facts.rows for work in works)
         self._waiting: Waiting = []
         self._works: list[Work] = []
 
@@ -163,7 +154,7 @@ class _Merger:
             self._each(work, ("row",), self._insert)
         else:
             put_missing(self._connection, self._reader, work, self._options, self._wait)
-            self._progress(work.facts.rows, self._whole)
+            self._progress(work.facts.rows, work.facts.rows)
 
     def _each(
         self, work: Work, kinds: Sequence[Kind], action: Callable[[Work, Todo], Noted]
