@@ -359,3 +359,26 @@ def test_a_column_of_the_same_number_elsewhere_proves_nothing() -> None:
     new = catalog(table(Column(name="other", attnum=2, type="text")))
     there = pairs(OLD, new, same_database=False, texts=(), schema="public")
     assert there.tables[0].columns == (("id", "id"),)
+
+
+def test_what_a_way_down_put_back_has_another_number_and_is_the_same() -> None:
+    """The checkpoint is older than a migration that was taken back since."""
+    new = catalog(table(column("name", attnum=7), column("more", attnum=8)))
+    text = "ALTER TABLE t ADD more text"
+    assert matched(OLD, new, text).tables[0].columns == (("id", "id"), ("name", "name"))
+    for text in ("ALTER TABLE t ADD more text, DROP name, ADD name text", "CALL anything()"):
+        assert matched(OLD, new, text).tables[0].columns == (("id", "id"),)
+    anew = catalog(replace(table(column("name", attnum=5)), oid=33))
+    assert matched(OLD, anew, "CREATE INDEX ON t (name)").tables[0].columns == (
+        ("id", "id"),
+        ("name", "name"),
+    )
+    assert matched(OLD, anew, "DROP TABLE t; CREATE TABLE t (id int)").tables == ()
+
+
+def test_one_column_is_never_taken_for_two() -> None:
+    old = catalog(table(column("a"), column("b", attnum=3)))
+    new = catalog(table(column("a", attnum=3), column("hidden", attnum=2)))
+    texts = [("m", "ALTER TABLE t RENAME a TO c; ALTER TABLE t RENAME b TO a; CALL rename_c()")]
+    there = pairs(old, new, same_database=False, texts=texts, schema="public")
+    assert there.tables[0].columns == (("id", "id"), ("b", "a"))

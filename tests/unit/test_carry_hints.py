@@ -102,6 +102,13 @@ def test_a_transform_answers_and_means_the_row_wherever_it_stands() -> None:
     assert describe(there) == ("t: reads by your hints price",)
 
 
+def test_every_name_in_a_hint_is_of_the_row() -> None:
+    old = catalog(table(column("who")))
+    new = catalog(table(column("a", attnum=3), column("b", attnum=4)))
+    pair = by_name(back(old, new, Hint(column="t.who", transform="upper(a) || 'ä' || b || a")))
+    assert pair["who"].expression == "(upper(s.a) || 'ä' || s.b || s.a)::text"
+
+
 def test_a_transform_that_names_what_is_not_there_is_no_answer() -> None:
     there = back(PRICE, CENTS, Hint(column="t.price", transform="cents / 100"))
     assert "t has no column cents (a name with capitals needs double quotes)" in there.notes[0]

@@ -7,7 +7,7 @@ alike they look.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from taly.model.catalog import Catalog, Column, Enum, Table
+from taly.model.catalog import Catalog, Enum, Table
 from taly.planning.carry.model import Matched, MatchedEnum, MatchedTable
 from taly.planning.carry.played import Played, played
 
@@ -27,20 +27,24 @@ def pairs(
     known) are played; what they hide is matched by name. `schema` is where names without one lie.
     """
     story = played(before, texts, schema)
+    followed = bool(texts) and not story.hidden
+    _, after = story.mirror.catalogs(before)
+    tables = _by_play(before.tables, after.tables, live.tables)
+    enums = _by_play(before.enums, after.enums, live.enums)
     if same_database:
-        tables, enums = _by_oid(before.tables, live.tables), _by_oid(before.enums, live.enums)
-    else:
-        _, after = story.mirror.catalogs(before)
-        tables = _by_play(before.tables, after.tables, live.tables)
-        enums = _by_play(before.enums, after.enums, live.enums)
+        # What has another number although no migration made it anew was put back by a way down.
+        more = tables if followed else []
+        tables = _joined(_by_oid(before.tables, live.tables), more)
+        enums = _by_oid(before.enums, live.enums)
     # A type holds no rows: one that was made anew under the old name takes its place.
     enums = [*enums, *_by_name(before.enums, live.enums, enums)]
     made = story.mirror.now["tables"]
 
-    def columns(old: Table, new: Table) -> Columns:
-        if same_database:
-            return _columns_by_number(old, new)
-        return _columns_by_play(old, new, made[old.oid])
+    def columns(old: Table, new: Table) -> Pairs:
+        told = _columns_by_play(old, new, made[old.oid]) if old.oid in made else []
+        if same_database and old.oid == new.oid:
+            return _joined(_columns_by_number(old, new), told if followed else [])
+        return told
 
     others = _by_oid(before.others, live.others) if same_database else []
     named = {one.name for one in live.others}
@@ -57,12 +61,11 @@ def pairs(
         ),
         overwritten=tuple(story.overwritten),
         computed=tuple((table, column, by) for (table, column), by in story.computed.items()),
-        followed=bool(texts) and not story.hidden,
+        followed=followed,
     )
 
 
 Pairs = list[tuple[Any, Any]]
-Columns = Iterator[tuple[Column, Column]]
 
 
 def _name(one: Any) -> tuple[str, str]:
@@ -88,6 +91,12 @@ def _by_play(before: Sequence[Any], after: Sequence[Any], live: Sequence[Any]) -
     return [*found, *_by_name(left, unknown, found)]
 
 
+def _joined(sure: Pairs, more: Pairs) -> Pairs:
+    """The sure ones, and those of the others whose sides are both left over."""
+    then, now = {id(old) for old, _ in sure}, {id(new) for _, new in sure}
+    return [*sure, *((old, new) for old, new in more if id(old) not in then and id(new) not in now)]
+
+
 def _by_name(before: Iterable[Any], live: Iterable[Any], found: Pairs) -> Pairs:
     """Those of the same name that have no partner yet."""
     then, now = {old.oid for old, _ in found}, {id(new) for _, new in found}
@@ -95,29 +104,31 @@ def _by_name(before: Iterable[Any], live: Iterable[Any], found: Pairs) -> Pairs:
     return [(left[_name(one)], one) for one in live if id(one) not in now and _name(one) in left]
 
 
-def _table(before: Table, live: Table, columns: Columns) -> MatchedTable:
+def _table(before: Table, live: Table, columns: Pairs) -> MatchedTable:
     names = tuple((old.name, new.name) for old, new in columns)
     return MatchedTable(before=_name(before), live=_name(live), columns=names)
 
 
-def _columns_by_number(before: Table, live: Table) -> Columns:
+def _columns_by_number(before: Table, live: Table) -> Pairs:
     now = {one.attnum: one for one in live.columns}
-    return ((one, now[one.attnum]) for one in before.columns if one.attnum in now)
+    return [(one, now[one.attnum]) for one in before.columns if one.attnum in now]
 
 
-def _columns_by_play(before: Table, live: Table, after: Table) -> Columns:
+def _columns_by_play(before: Table, live: Table, after: Table) -> Pairs:
     played_columns = {one.attnum: one.name for one in after.columns}
     now = {one.name: one for one in live.columns}
     accounted = set(played_columns.values())
+    found = []
     for one in before.columns:
         name = played_columns.get(one.attnum)
         if name is None:
             continue  # dropped: one that has its name by now is another
-        found = now.get(name)
-        if found is None and one.name not in accounted:
-            found = now.get(one.name)
-        if found is not None:
-            yield one, found
+        there = now.get(name)
+        if there is None and one.name not in accounted:
+            there = now.get(one.name)
+        if there is not None:
+            found.append((one, there))
+    return found
 
 
 def _enum(before: Enum, live: Enum, story: Played, *, same: bool) -> MatchedEnum:
