@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import psycopg
 
-from taly.database.carry import capture
-from taly.database.checkpoint.session import connected, explained
+from taly.database.carry import take_away
+from taly.database.checkpoint.session import explained
 from taly.database.restore.asides import aside_of
 from taly.database.restore.fence import Fence
 from taly.database.restore.going import Work
@@ -36,8 +36,7 @@ def hang_up(work: Work) -> None:
 
 def remove_capture(job: Job, database: str) -> None:
     """Take the triggers and tables away by which a carry-over saw what changed in a database."""
-    with connected(job.place(database), autocommit=True) as connection:
-        capture.remove(connection, job.work, job.say)
+    take_away(job.place(database), job.work)
 
 
 def _left(work: Work) -> Iterator[str]:

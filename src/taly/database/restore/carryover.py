@@ -1,6 +1,6 @@
 """What the carry-over is told: which tables correspond, since when, and where the rest goes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from taly.database.checkpoint.folder import MIGRATIONS, Checkpoint
 from taly.database.checkpoint.pending import UP
 from taly.database.checkpoint.session import snapshot
 from taly.database.connection import Target
-from taly.database.rescue.bundle import Bundle
+from taly.database.rescue.bundle import Bundle, bundles
 from taly.database.restore.job import Job
 from taly.database.restore.start import Start
 from taly.database.snapshot import read_catalog
@@ -114,7 +114,24 @@ def carry_of(
         name=job.work,
         say=job.say,
         schema_of_ledger=job.target.schema,
+        absent=_absent(job) if job.undoes else (),
     )
+
+
+def _absent(job: Job) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]:
+    """Rows that the run to be undone had no place for: the live database never had them.
+
+    Nobody has deleted them, so they stay where they are, in the database that comes back.
+    """
+    for reader in bundles(job.rescue, job.undoes):
+        if reader.manifest.component != job.step.component:
+            continue
+        for table in (one for one in reader.tables if one.key):
+            for row in reader.rows(table):
+                if row.kind == "row" and row.base is None:
+                    values = row.row
+                    key = tuple(str(values[name]) for name in table.key)
+                    yield (table.table_schema, table.name), key
 
 
 def _texts(

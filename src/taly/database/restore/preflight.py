@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psycopg
 
+from taly.database.carry import can_carry
 from taly.database.checkpoint import copies
 from taly.database.checkpoint.session import connected
 from taly.database.restore.fence import OTHER_SESSIONS, Fence
@@ -70,6 +71,7 @@ def start_of(job: Job, fence: Fence) -> Start:
 
 def _live(job: Job) -> Live:
     with connected(job.target, autocommit=True) as connection:
+        unable = can_carry(connection)
         row = connection.execute(LIVE).fetchone()
         assert row is not None, "we are connected to it"
         oid, size, is_owner, owner, is_superuser, may_signal, prepared, slots = row
@@ -87,6 +89,7 @@ def _live(job: Job) -> Live:
             may_signal=may_signal,
             prepared=prepared,
             slots=tuple(slots),
+            cannot_carry=unable,
             server_version=connection.info.server_version,
         )
 
@@ -99,6 +102,12 @@ def _check_rights(job: Job, fence: Fence, live: Live, find: Find) -> None:
             "restore-no-createdb",
             f"{job.target.place}: {user} may neither create nor rename databases",
             f"ALTER ROLE … CREATEDB, for {user}",
+        )
+    if live.cannot_carry:
+        find(
+            "restore-cannot-carry",
+            f"{job.target.place}: {live.cannot_carry}",
+            f"GRANT SET ON PARAMETER session_replication_role TO {user}",
         )
     if not live.is_owner:
         find(

@@ -8,6 +8,7 @@ from taly.database.checkpoint.folder import DUMP, Checkpoint, damage, named
 from taly.database.checkpoint.manifest import Manifest
 from taly.database.ledger import digest
 from taly.database.programs import find_programs
+from taly.database.rescue.bundle import bundles
 from taly.database.restore.asides import Aside, aside_of, asides
 from taly.database.restore.fence import Fence
 from taly.database.restore.job import Job
@@ -30,6 +31,8 @@ class Live:
     may_signal: bool
     prepared: int
     slots: tuple[str, ...]
+    cannot_carry: str
+    """Why the user cannot carry rows over; empty when it can."""
     server_version: int
 
 
@@ -82,11 +85,31 @@ def _undo(job: Job, fence: Fence, live: Live, find: Find) -> Start | None:
             "taly rollback",
         )
         return None
+    if int(aside.label.receipt.get("rescued", "0")) and not _has_bundle(job, find):
+        return None
     checkpoint = None
     with suppress(UsageError, Refused):  # it only helps to tell a rename from a new column
         checkpoint = named(job.checkpoints, aside.label.checkpoint)
     same = aside.label.oid == live.oid
     return Start(live=live, checkpoint=checkpoint, aside=aside, same_database=same)
+
+
+def _has_bundle(job: Job, find: Find) -> bool:
+    """Without it nobody knows which rows the live database never had, and which were deleted."""
+    try:
+        for reader in bundles(job.rescue, job.undoes):
+            if reader.manifest.component == job.step.component:
+                reader.check()
+                return True
+        why = f"there is none in {job.rescue}"
+    except (UsageError, Refused) as error:
+        why = error.message
+    find(
+        "restore-bundle-gone",
+        f"the rescue bundle of {job.undoes} is needed to take it back: {why}",
+        "taly rescue list",
+    )
+    return False
 
 
 def _checkpoint(job: Job, find: Find) -> Checkpoint | None:
