@@ -1,13 +1,16 @@
 """A booking database, a bad release, and the means to take it back to before."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 from tests.contract.checkpoint_stage import Stage
 
 from taly.database.checkpoint.contents import contents, tables
@@ -18,6 +21,7 @@ from taly.database.snapshot import read_catalog
 from taly.model.check import Finding
 from taly.model.plan import Step, StepKind
 from taly.model.ports import Say, silent
+from taly.sandbox.server import Server
 
 BASE = """
 CREATE TYPE "Status" AS ENUM ('new', 'paid');
@@ -50,6 +54,7 @@ ALTER TABLE "Booking" ADD COLUMN "channel" TEXT NOT NULL DEFAULT 'web';
 ALTER TYPE "Status" ADD VALUE 'refunded';
 CREATE TABLE "Review" ("id" SERIAL PRIMARY KEY, "text" TEXT NOT NULL);
 """
+DATABASE = "booking"
 OLD, NEW = "20250101_base", "20250202_bad"
 LEFT = """
 SELECT datname FROM pg_database WHERE datname LIKE '%taly\\_%' AND datname <> 'taly'
@@ -137,7 +142,7 @@ class Scene:
     def url_of(self, database: str) -> str:
         return urlunsplit(urlsplit(self.stage.url)._replace(path=f"/{database}"))
 
-    def everything(self, database: str = "taly") -> tuple[Any, Any]:
+    def everything(self, database: str = DATABASE) -> tuple[Any, Any]:
         """Counts and checksums of all tables, and the schema, of one database."""
         with psycopg.connect(self.url_of(database)) as connection:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -160,8 +165,27 @@ class Scene:
     def clear(self) -> None:
         """Drop everything that a run may have left on the server."""
         for (name,) in self.stage.run(LEFT):
-            self.stage.run(f'ALTER DATABASE "{name}" IS_TEMPLATE false')
             self.stage.run(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def names(self) -> list[str]:
+        """Databases on the server, but for the server's own and the checkpoints' copies."""
+        ours = (name for name in self.stage.databases() if name.startswith(DATABASE))
+        return sorted(name for name in ours if "_taly_2" not in name)
+
+
+@contextmanager
+def played(folder: Path, server: Server) -> Iterator[Scene]:
+    """A database of its own for a test, with the old release in it."""
+    stage = Stage(folder, server.create_database(DATABASE))
+    try:
+        yield scene_of(stage)
+    finally:
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            rows = connection.execute("SELECT datname FROM pg_database").fetchall()
+            for (name,) in rows:
+                if name.startswith(DATABASE):
+                    drop = SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name))
+                    connection.execute(drop)
 
 
 def scene_of(stage: Stage) -> Scene:
