@@ -1,0 +1,108 @@
+"""The arithmetic of rows, as an assertion: live = the target's − kept + rescued."""
+
+import time
+from collections.abc import Mapping
+
+from taly.database.carry.model import ProofFailed, TableProof
+from taly.database.carry.moving import Move
+from taly.database.carry.sql import lit, number, q, rows
+from taly.database.carry.work import Work
+
+Span = tuple[int, int | None]
+"""Transactions of ours: from, to (not included); None = it has not ended."""
+
+
+def assert_counts(
+    move: Move, spans: list[Span], live: dict[int, tuple[int, str]], budget_s: float
+) -> tuple[str, ...]:
+    """Count every table on both sides, the small ones first, until the time is up.
+
+    Returns the tables that were left out: they were counted in the pass before. Raises ProofFailed
+    when the numbers do not fit or when somebody else has written to the target.
+    """
+    end = time.monotonic() + budget_s
+    left = []
+    for work in sorted(_paired(move), key=lambda work: live.get(work.n, (0, ""))[0]):
+        if time.monotonic() > end:
+            left.append(work.label)
+            continue
+        move.say(f"{work.label}: counts")
+        count = move.live_rows(work)
+        live[work.n] = (count, live.get(work.n, (0, ""))[1])
+        there, strange = _there(move, work, spans)
+        fates = fates_of(move, work)
+        expected = (
+            there
+            - fates.get("kept", 0)
+            + number(
+                move.target,
+                f"SELECT count(*) FROM {move.scratch.at('f', work)}"
+                " WHERE fate = 'rescued' AND NOT there",
+            )
+        )
+        if strange:
+            raise ProofFailed(
+                work.label, f"somebody else wrote {strange} rows into the new database"
+            )
+        if count != expected:
+            raise ProofFailed(
+                work.label, f"live has {count} rows, and {expected} are accounted for"
+            )
+    return tuple(left)
+
+
+def _paired(move: Move) -> list[Work]:
+    return [work for work in move.works.tables if work.target is not None]
+
+
+def _there(move: Move, work: Work, spans: list[Span]) -> tuple[int, int]:
+    """Rows of the target, and how many of them neither the backup nor we have written."""
+    assert work.target is not None
+    ours = " OR ".join(
+        f"age(t.xmin) <= {_age(start)}"
+        + (f" AND age(t.xmin) > {_age(end)}" if end is not None else "")
+        for start, end in spans
+    )
+    strange = f"age(t.xmin) <= {_age(spans[0][0])} AND NOT ({ours})" if spans else "false"
+    row = rows(
+        move.target,
+        f"SELECT count(*), count(*) FILTER (WHERE {strange})"
+        f" FROM {work.target_only}{q(*work.target)} t",
+    )[0]
+    return int(row[0]), int(row[1])
+
+
+def _age(xid: int) -> str:
+    return f"age({lit(str(xid % 2**32))}::xid)"
+
+
+def fates_of(move: Move, work: Work) -> Mapping[str, int]:
+    """How many rows of a table have which fate."""
+    f = move.scratch.at("f", work)
+    return dict(rows(move.target, f"SELECT fate, count(*) FROM {f} GROUP BY 1"))
+
+
+def table_proof(move: Move, work: Work, live: tuple[int, str]) -> TableProof:
+    """The numbers of one table, at the end."""
+    fates = fates_of(move, work)
+    rescued = number(move.target, f"SELECT count(*) FROM {move.scratch.at('r', work)}")
+    partly = number(move.target, f"SELECT count(*) FROM {move.scratch.at('p', work)}")
+    without = number(
+        move.target,
+        f"SELECT count(*) FROM {move.scratch.at('f', work)} WHERE fate = 'rescued' AND NOT there",
+    )
+    carried, left = fates.get("carried", 0), fates.get("left", 0)
+    kept = fates.get("kept", 0)
+    return TableProof(
+        table=work.source,
+        live=live[0],
+        unchanged=live[0] - carried - left - rescued,
+        carried=carried,
+        left=left,
+        rescued=rescued,
+        partly=partly,
+        deleted=fates.get("deleted", 0),
+        kept=kept,
+        rows=live[0] - without + kept if work.target is not None else 0,
+        checksum=live[1],
+    )

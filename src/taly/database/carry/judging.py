@@ -1,0 +1,121 @@
+"""What becomes of each staged row, told in SQL where it is staged."""
+
+import psycopg
+
+from taly.database.carry.rowsql import there_is, there_key
+from taly.database.carry.scratch import Scratch
+from taly.database.carry.sql import array, lit, number, q, run
+from taly.database.carry.work import Column, Work
+
+WINDOW = "changed during the migration window, by the migration or by a user"
+MASS_ROWS = 1_000
+MASS_SHARE = 0.1
+"""More deletes than both are no users' work that is carried over unseen."""
+MASS = "more than a tenth of the table was deleted: the rows are kept"
+
+
+def judge(target: psycopg.Connection, scratch: Scratch, work: Work) -> None:
+    """Fill the verdicts: new, changed, unchanged, left, window or rejected."""
+    for kind in "s":
+        run(target, f"ANALYZE {scratch.at(kind, work)}")
+    _refuse(target, scratch, work)
+    scratch.each(target, "convert", work)
+    run(target, f"ANALYZE {scratch.at('v', work)}")
+    if work.key:
+        _compare(target, scratch, work)
+    else:
+        s, m = scratch.at("s", work), scratch.at("m", work)
+        verdict = "'rejected'" if work.required else "'new'"
+        run(
+            target,
+            f"INSERT INTO {m} SELECT i, {verdict}, {lit(_missing(work))}, false FROM {s} s"
+            f" WHERE NOT EXISTS (SELECT FROM {m} m WHERE m.i = s.i)",
+        )
+    run(target, f"ANALYZE {scratch.at('m', work)}")
+
+
+def _refuse(target: psycopg.Connection, scratch: Scratch, work: Work) -> None:
+    """Reject what can be told from the text alone, all at once."""
+    cases = ["WHEN s.misfit IS NOT NULL THEN s.misfit"]
+    for i, column in enumerate(work.columns):
+        name = column.pair.target
+        if column.pair.labels:
+            known = array(lit(label) for label in column.pair.labels)
+            cases.append(
+                f"WHEN s.c{i} <> ALL ({known}) THEN"
+                f" {lit(f'column {name}: no value of its enum: ')} || s.c{i}"
+            )
+        if column.here.not_null:
+            cases.append(f"WHEN s.c{i} IS NULL THEN {lit(f'column {name} must not be empty')}")
+    s, m = scratch.at("s", work), scratch.at("m", work)
+    run(
+        target,
+        f"INSERT INTO {m} SELECT i, 'rejected', why, false FROM"
+        f" (SELECT i, CASE {' '.join(cases)} END AS why FROM {s} s) r WHERE why IS NOT NULL",
+    )
+
+
+def _compare(target: psycopg.Connection, scratch: Scratch, work: Work) -> None:
+    assert work.target is not None
+    s, v, m = (scratch.at(kind, work) for kind in "svm")
+    plain = [(i, one) for i, one in enumerate(work.columns) if not one.converted]
+    new = "'rejected'" if work.required else "'new'"
+    first = f"t.{q(work.target_key[0])}"
+    run(
+        target,
+        f"INSERT INTO {m} SELECT i, verdict, CASE verdict WHEN 'rejected' THEN"
+        f" {lit(_missing(work))} WHEN 'window' THEN {lit(WINDOW)} ELSE '' END, false"
+        f" FROM (SELECT v.i, CASE WHEN {first} IS NULL THEN {new}"
+        f" WHEN {same(list(enumerate(work.columns)))} THEN 'unchanged'"
+        f" WHEN s.late AND {same(plain)} THEN 'left'"
+        f" WHEN s.late THEN 'window' ELSE 'changed' END AS verdict"
+        f" FROM {v} v JOIN {s} s USING (i)"
+        f" LEFT JOIN {work.target_only}{q(*work.target)} t ON {matches(work)}) j",
+    )
+
+
+def same(columns: list[tuple[int, Column]]) -> str:
+    """Condition: the target's row `t` reads as the typed row `v`, bit by bit."""
+    if not columns:
+        return "true"
+    theirs = ", ".join(f"t.{q(one.pair.target)}" for _, one in columns)
+    ours = ", ".join(f"v.c{i}" for i, _ in columns)
+    return f"record_image_eq(ROW({theirs}), ROW({ours}))"
+
+
+def matches(work: Work) -> str:
+    """Condition: the target's row `t` has the key of the typed row `v`."""
+    return " AND ".join(
+        f"t.{q(name)} = v.c{i}" for i, name in zip(work.key, work.target_key, strict=True)
+    )
+
+
+def _missing(work: Work) -> str:
+    return (
+        f"columns without a value or default: {', '.join(work.required)}" if work.required else ""
+    )
+
+
+def find_deletes(
+    target: psycopg.Connection, scratch: Scratch, work: Work, deleted_before: int
+) -> None:
+    """Put the keys that only the target has any more among those to delete, or to keep."""
+    assert work.target is not None
+    d, w, s = (scratch.at(kind, work) for kind in "dws")
+    table = f"{work.target_only}{q(*work.target)}"
+    run(target, f"ANALYZE {w}")
+    spared = f"SELECT FROM {scratch.at('a', work)} a WHERE a.k = {there_key(work)}"
+    run(
+        target,
+        f"INSERT INTO {d} (kh, k, verdict, why)"
+        f" SELECT DISTINCT w.kh, {there_key(work)}, 'delete', ''"
+        f" FROM {w} w JOIN {table} t ON {there_is(work, 'w.k')}"
+        f" WHERE NOT EXISTS (SELECT FROM {s} s WHERE s.kh = w.kh AND s.k = w.k)"
+        f" AND NOT EXISTS ({spared})",
+    )
+    found = number(target, f"SELECT count(*) FROM {d}")
+    total = found + deleted_before
+    if found and total > MASS_ROWS:
+        whole = number(target, f"SELECT count(*) FROM {table} t") + deleted_before
+        if total > whole * MASS_SHARE:
+            run(target, f"UPDATE {d} SET verdict = 'keep', why = {lit(MASS)}")

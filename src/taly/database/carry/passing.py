@@ -1,0 +1,163 @@
+"""One pass: read, judge, apply, record, prove; in one transaction of the target."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from taly.database.carry import keyless
+from taly.database.carry.applying import Applying
+from taly.database.carry.capture import emptied
+from taly.database.carry.foreign import Reference
+from taly.database.carry.judging import find_deletes, judge
+from taly.database.carry.moving import Move
+from taly.database.carry.recording import Tally, prove, record, tally
+from taly.database.carry.sql import number, run
+from taly.database.carry.work import Work
+
+NOTHING = Tally(changes=0, carried=0, rescued=0, unchanged=0, deleted=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """What a pass is to look at."""
+
+    move: Move
+    last: str
+    """The snapshot of the pass before; empty in the first one."""
+    uncaptured: frozenset[int]
+    """Tables whose changes nobody notes."""
+    ending: bool
+    """Whether writers wait: what is not captured must be compared now."""
+    references: tuple[Reference, ...]
+    live: dict[int, tuple[int, str]]
+    """Table's number → live rows and checksum when it was last compared; filled here."""
+
+    def go(self) -> Tally:
+        """Do it; the caller commits."""
+        works = self.move.works.tables
+        again = emptied(self.move.source, self.move.name, self.last) if self.last else set()
+        whole = {work.n for work in works if not self.last or self._unseen(work)} | again
+        touched: list[Work] = []
+        applied: list[Work] = []
+        rescued = 0
+        for work in works:
+            if work.target is None:
+                rescued += self._extra(work, whole=work.n in whole)
+            elif work.key:
+                if self._keyed(work, whole=work.n in whole):
+                    touched.append(work)
+                    applied.append(work)
+            elif self._differs(work):
+                self.move.scratch.stage(self.move.target, work)
+                replaced = keyless.stage(self.move, work)
+                touched.append(work)
+                applied += [work] if replaced else []
+        return self._finish(touched, applied, rescued)
+
+    def _finish(self, touched: list[Work], applied: list[Work], rescued: int) -> Tally:
+        move = self.move
+        Applying(
+            target=move.target,
+            scratch=move.scratch,
+            works=move.works,
+            references=self.references,
+            say=move.say,
+        ).apply(applied)
+        for work in touched:
+            move.say(f"{work.label}: proves")
+            record(move, work)
+            if work.key:
+                prove(move, work)
+            elif keyless.live(move, work) != keyless.theirs(move, work):
+                keyless.refuse(work)
+        found = [tally(move, work) for work in touched]
+        return _sum(
+            [*found, Tally(changes=rescued, carried=0, rescued=rescued, unchanged=0, deleted=0)]
+        )
+
+    def _unseen(self, work: Work) -> bool:
+        return self.ending and work.n in self.uncaptured
+
+    def _differs(self, work: Work) -> bool:
+        if self.last and not self.ending:
+            return False
+        live = keyless.live(self.move, work)
+        self.live[work.n] = (live[0], str(live[1]))
+        return live != keyless.theirs(self.move, work)
+
+    def _keyed(self, work: Work, *, whole: bool) -> bool:
+        """Stage and judge; False when there is nothing to do."""
+        move, w = self.move, self.move.scratch.at("w", work)
+        move.scratch.stage(move.target, work)
+        if self.last:
+            self._note(work)
+        elif move.since is not None:
+            move.stage_since(work)
+            run(move.target, f"ANALYZE {move.scratch.at('s', work)}")
+        if whole:
+            if self.last:
+                move.stage_keys(work)
+            self.live[work.n] = move.compare(work)
+            run(
+                move.target,
+                f"DELETE FROM {w} w USING {move.scratch.at('s', work)} s"
+                " WHERE s.kh = w.kh AND s.k = w.k",
+            )
+        if number(move.target, f"SELECT count(*) FROM (SELECT FROM {w} LIMIT 1) w"):
+            move.stage_keys(work)
+        elif not number(
+            move.target,
+            f"SELECT count(*) FROM (SELECT FROM {move.scratch.at('s', work)} LIMIT 1) s",
+        ):
+            return False
+        judge(move.target, move.scratch, work)
+        gone = number(
+            move.target,
+            f"SELECT count(*) FROM {move.scratch.at('f', work)} WHERE fate = 'deleted'",
+        )
+        find_deletes(move.target, move.scratch, work, gone)
+        return True
+
+    def _note(self, work: Work) -> None:
+        """What was captured, and rows that may fit now that others have changed."""
+        move = self.move
+        if work.n not in self.uncaptured:
+            move.note_changed(work, self.last)
+        run(
+            move.target,
+            f"INSERT INTO {move.scratch.at('w', work)} SELECT kh, k"
+            f" FROM {move.scratch.at('f', work)} WHERE again",
+        )
+
+    def _extra(self, work: Work, *, whole: bool) -> int:
+        """A table that only the source has: its rows are rescued, and kept up to date."""
+        move, r = self.move, self.move.scratch.at("r", work)
+        if not work.key:
+            whole = self._differs(work)
+        if whole:
+            run(move.target, f"TRUNCATE {r}")
+            count = move.rescue_all(work)
+            live = keyless.live(move, work)
+            self.live[work.n] = (live[0], str(live[1]))
+            if live != keyless.theirs(move, work):
+                keyless.refuse(work)
+            return count
+        if not work.key or not self.last:
+            return 0
+        move.scratch.stage(move.target, work)
+        count = move.note_changed(work, self.last)
+        if count:
+            w = move.scratch.at("w", work)
+            run(move.target, f"DELETE FROM {r} r USING {w} w WHERE r.kh = w.kh AND r.k = w.k")
+            move.fetch_live(work, f"SELECT kh, k FROM {w}")
+        return count
+
+
+def _sum(found: Iterable[Tally]) -> Tally:
+    every = list(found)
+    return Tally(
+        changes=sum(one.changes for one in every),
+        carried=sum(one.carried for one in every),
+        rescued=sum(one.rescued for one in every),
+        unchanged=sum(one.unchanged for one in every),
+        deleted=sum(one.deleted for one in every),
+    )

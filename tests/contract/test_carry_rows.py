@@ -1,0 +1,86 @@
+"""What was written since the backup is in the other database afterwards, whatever its type."""
+
+from pathlib import Path
+
+import pytest
+from tests.contract.carry_stage import Stage, made
+
+from taly.sandbox.server import Server
+
+TYPES = r"""
+CREATE TYPE "Status" AS ENUM ('new', 'it''s done');
+CREATE DOMAIN positive AS integer CHECK (VALUE > 0);
+CREATE SCHEMA "Other One";
+CREATE TABLE "User" (
+    "id" SERIAL PRIMARY KEY, "Full Name" TEXT NOT NULL DEFAULT '', "status" "Status",
+    "price" NUMERIC, "blob" BYTEA, "tags" TEXT[], "doc" JSONB, "raw" JSON, "at" TIMESTAMPTZ,
+    "ratio" DOUBLE PRECISION, "n" positive, "states" "Status"[], "spot" POINT, "gap" INTERVAL,
+    "code" CHAR(5), "short" VARCHAR(7), "exact" NUMERIC(10,2), "bits" BIT(3), "ip" INET, "r" INT4RANGE,
+    "twice" INTEGER GENERATED ALWAYS AS ("id" * 2) STORED
+);
+CREATE TABLE "Order" (
+    "a" UUID DEFAULT gen_random_uuid(), "b" BIGINT GENERATED ALWAYS AS IDENTITY,
+    "user id" INTEGER NOT NULL REFERENCES "User" ("id"), "text" TEXT, PRIMARY KEY ("a", "b")
+);
+CREATE TABLE keyless (x INTEGER, y TEXT);
+CREATE TABLE "Other One"."odd ""name"".x" (id TIMESTAMPTZ, s "Status", v TEXT, PRIMARY KEY (id, s));
+CREATE TABLE parted (k INTEGER, v TEXT, PRIMARY KEY (k)) PARTITION BY RANGE (k);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
+CREATE TABLE parted_2 PARTITION OF parted DEFAULT;
+INSERT INTO "User" ("Full Name") SELECT 'user ' || i FROM generate_series(1, 100) i;
+INSERT INTO keyless SELECT i % 3, NULLIF(i % 2, 0)::text FROM generate_series(1, 40) i;
+INSERT INTO parted SELECT i, i::text FROM generate_series(1, 30) i;
+INSERT INTO "Other One"."odd ""name"".x" SELECT '2024-01-01'::timestamptz + i * '1 h'::interval,
+  'new', repeat('x', i) FROM generate_series(1, 20) i;
+"""
+WRITES = r"""
+INSERT INTO "User" ("Full Name", "status", "price", "blob", "tags", "doc", "raw", "at", "ratio",
+                    "n", "states", "spot", "gap", "code", "short", "exact", "bits", "ip", "r") VALUES
+  ('', 'new', 'NaN', '\x00ff5c0a09', '{}', '{"a": [1.0, null]}', '{"b":  2}', 'infinity', 'NaN',
+   1, '{new,"it''s done"}', '(1,2)', '1 mon 2 days -3 s', 'a', 'b  ', 1.5, '101', '10.0.0.1', '[1,5)'),
+  (E'tab\t line\n back\\slash \\N \\. \r \x7f', 'it''s done', 1.10, '', '{a,"b c",NULL,"\\"}',
+   'null', '1', '-infinity', '-Infinity', 2, '{}', '(0.1,-0)', 'P1Y', '', '', 0, '000', '::1/64',
+   'empty'),
+  ('日本 🎉', NULL, 1e100, NULL, '{{1,2},{3,4}}', NULL, NULL, '2024-02-29 12:00:00.123456+05',
+   1e-300, 3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+  ('\N', 'new', -0.0, NULL, NULL, '"\u0041"', NULL, '0044-03-15 12:00:00+00 BC', '-0', 3, NULL,
+   NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+UPDATE "User" SET "Full Name" = 'changed ' || id WHERE id BETWEEN 10 AND 19;
+UPDATE "User" SET id = id + 1000 WHERE id BETWEEN 20 AND 22;
+DELETE FROM "User" WHERE id BETWEEN 30 AND 34;
+INSERT INTO "Order" ("user id", "text") SELECT 1, repeat(md5(i::text), 1 + i * 1000)
+  FROM generate_series(1, 20) i;
+UPDATE keyless SET y = NULL WHERE x = 1;
+DELETE FROM keyless WHERE x = 2;
+INSERT INTO keyless VALUES (7, 'x'), (7, 'x'), (NULL, NULL);
+UPDATE parted SET v = 'moved', k = k + 100 WHERE k = 5;
+DELETE FROM parted WHERE k IN (6, 20);
+INSERT INTO parted VALUES (0, 'zero');
+INSERT INTO "Other One"."odd ""name"".x" VALUES ('infinity', 'it''s done', ''), ('epoch', 'new', NULL);
+DELETE FROM "Other One"."odd ""name"".x" WHERE id < '2024-01-01 03:30+00' AND id > '1980-01-01';
+"""
+TABLES = ('"User"', '"Order"', "keyless", "parted", '"Other One"."odd ""name"".x"')
+
+
+@pytest.fixture
+def stage(postgres_server: Server, postgres_url: str, tmp_path: Path):
+    yield from made(postgres_server, postgres_url, tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["transactions", "hashes"])
+def test_every_type_and_every_kind_of_write_is_carried_over(stage: Stage, mode: str) -> None:
+    stage.both(TYPES)
+    stage.backed_up()
+    stage.live(WRITES)
+    how = {"since": None} if mode == "hashes" else {}
+    done = stage.run(**how)
+    for table in TABLES:
+        query = f"SELECT t::text FROM {table} t ORDER BY 1"
+        assert stage.side(query) == stage.live(query), table
+    assert done.rescued == {}
+    assert done.proof.rescued == 0
+    assert stage.side("SELECT nspname FROM pg_namespace WHERE nspname ~ 'taly'") == []
+    assert stage.live("SELECT nspname FROM pg_namespace WHERE nspname ~ 'taly'") == []
+    assert stage.live("SELECT tgname FROM pg_trigger WHERE tgname ~ 'taly'") == []
+    user = done.table("User")
+    assert (user.live, user.carried, user.deleted) == (99, 17, 8)
