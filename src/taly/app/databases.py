@@ -1,9 +1,11 @@
 """Questions about the environment's database alone: its ledger, the verdict, its catalog."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from taly.app.context import Context
+from taly.app.forgetting import kept_of
 from taly.app.history import load_history
 from taly.app.plans import target_of as deployment_of
 from taly.app.targets import choose_release
@@ -12,6 +14,7 @@ from taly.database.checkpoint.folder import named
 from taly.database.connection import Target, reading, target_of
 from taly.database.history import names_of
 from taly.database.ledger import Ledger, read_ledger
+from taly.database.restore import Aside
 from taly.database.scratch import left_behind
 from taly.database.snapshot import read_catalog
 from taly.database.ways import WayDown, ways_down
@@ -32,6 +35,9 @@ class Status:
     ledger: Ledger
     left_over: tuple[str, ...]
     """Scratch databases that a killed taly left behind."""
+    put_aside: tuple[Aside, ...]
+    """Databases that runs put aside when a backup took their place."""
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,7 @@ class Verdict:
     found: Differences
     ways: tuple[WayDown, ...]
     """One a migration, in the order of `found.migrations`."""
+    now: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +73,8 @@ def status(context: Context, name: str) -> Status:
         place=target.place,
         ledger=ledger,
         left_over=left_behind(target),
+        put_aside=tuple(kept.aside for kept in kept_of(component, target)),
+        now=context.clock.now(),
     )
 
 
@@ -96,6 +105,7 @@ def verdict(context: Context, name: str, to: str, *, tried: bool) -> Verdict:
         ways=ways_down(
             target, Path(directory).resolve() if directory else None, names_of(wanted), tried=tried
         ),
+        now=context.clock.now(),
     )
 
 

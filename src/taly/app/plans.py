@@ -1,6 +1,6 @@
 """Plans: made from a fresh observation, and checked before anything is touched."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from taly.app.context import Context
@@ -14,6 +14,8 @@ from taly.model.check import Finding, Severity
 from taly.model.plan import Plan, Step
 from taly.model.ports import Differences, StepOptions
 from taly.model.release import Deployment, Gone, Observed, Release, Snapshot
+from taly.planning.codes import finding
+from taly.planning.order import DATABASE_KINDS
 from taly.planning.planner import PlanOptions, make_plan
 from taly.planning.preflight import judge, lock_held, merged, refuses
 from taly.planning.undo import make_undo, make_unfreeze
@@ -101,7 +103,24 @@ def plan_undo(context: Context, run_id: str) -> Planned:
         )
     snapshot = observe(context)
     plan = make_undo(context.environment, run.plan, run, snapshot)
-    return check_plan(context, plan, snapshot)
+    brought = tuple(_brought_back(context, plan))
+    return check_plan(context, replace(plan, findings=(*plan.findings, *brought)), snapshot)
+
+
+def _brought_back(context: Context, plan: Plan) -> Iterator[Finding]:
+    """What comes back with each database: its user decides knowing it."""
+    for step in plan.steps:
+        if step.kind not in DATABASE_KINDS or "undoes" not in step.address:
+            continue
+        # Imported here: an undo that changes no database needs none of it.
+        from taly.database.undoing import carried_back
+
+        try:
+            said = carried_back(step, context.environ)
+        except TalyError as error:
+            said = (f"what comes back with it cannot be told: {error.message}",)
+        for text in said:
+            yield finding("database-brought-back", step.component, text)
 
 
 def plan_unfreeze(context: Context) -> Planned:
@@ -176,14 +195,14 @@ def _known(component: str, result: Result[Differences]) -> Differences:
             said = f"no answer within {after_s:.0f} s"
         case Raised(error):
             said = error.message if isinstance(error, TalyError) else repr(error)
-    finding = Finding(
+    unknown = Finding(
         code="differences-unknown",
         severity=Severity.ERROR,
         component=component,
         text=f"what going back would change cannot be told: {said}",
         hint="taly status",
     )
-    return Differences(findings=(finding,))
+    return Differences(findings=(unknown,))
 
 
 def _vendor_checks(context: Context, plan: Plan) -> tuple[Finding, ...]:

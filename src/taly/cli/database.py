@@ -1,11 +1,13 @@
 """`taly database`: the ledger, the verdict and the catalog, without the rest of the platform."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from taly.cli.options import environment_options, json_option, opened
-from taly.cli.output import err, out, print_json
+from taly.cli.output import ago, err, out, print_json, size
+from taly.cli.plan_database import block
 from taly.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -43,8 +45,13 @@ def status(component: str, config_path: str, store: str, as_json: bool) -> None:
         word, style = _state(row, found.ledger.running)
         console.print(f"  {row.started_at:%Y-%m-%d %H:%M}  [{style}]{word:<11}[/] ", end="")
         console.print(row.name, markup=False)
+    for kept in found.put_aside:
+        age = ago(kept.since, found.now)
+        console.print(f"  put aside by {kept.run} {age}: {kept.name}, {size(kept.bytes)}")
     for name in found.left_over:
         err().print(f"left over from a taly that was killed: dropdb --force {name}", style="warn")
+    for kept in found.put_aside:
+        err().print(f"when {kept.run} is not to be undone: taly forget {kept.run}", style="quiet")
     failed = [row for row in found.ledger.unfinished if not found.ledger.running]
     if failed:
         err().print(
@@ -70,6 +77,10 @@ def _status_body(found: "Status") -> dict[str, Any]:
         "place": found.place,
         "running": found.ledger.running,
         "left_over": list(found.left_over),
+        "put_aside": [
+            {"run": one.run, "name": one.name, "since": one.since, "bytes": one.bytes}
+            for one in found.put_aside
+        ],
         "migrations": [
             {
                 "name": row.name,
@@ -130,6 +141,9 @@ def verdict(
             console.print(f"         {reason}", markup=False)
         if migration.name in ways:
             _print_way(ways[migration.name], with_sql=with_sql)
+    if found.found.database is not None:
+        console.print()
+        console.print(block(found.component, found.found.database, None, found.now))
     for finding in found.found.findings:
         err().print(f"! {finding.text}", style="warn", markup=False)
     if not found.found.migrations:
@@ -182,6 +196,7 @@ def _verdict_body(found: "Verdict") -> dict[str, Any]:
             }
             for one in found.found.migrations
         ],
+        "outlook": None if found.found.database is None else asdict(found.found.database),
         "findings": [
             {"code": one.code, "text": one.text, "hint": one.hint} for one in found.found.findings
         ],

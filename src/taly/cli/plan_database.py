@@ -42,27 +42,36 @@ def chosen(plan: Plan, part: ComponentPlan) -> str:
     return next((TAKEN[kind] for kind in kinds if kind in TAKEN), "")
 
 
-def block(name: str, outlook: DatabaseOutlook, taken: str, now: datetime | None) -> RenderableType:
-    """The verdict first, then the alternatives, then what is at stake."""
+def block(
+    name: str, outlook: DatabaseOutlook, taken: str | None, now: datetime | None
+) -> RenderableType:
+    """The verdict first, then the alternatives, then what is at stake.
+
+    `taken` is the way of a plan, empty where it has none; None where there is no plan.
+    """
     table = Table(box=None, padding=(0, 1, 0, 0), show_header=False)
     table.add_column(width=8, no_wrap=True)
     table.add_column()
     ways = sorted(outlook.ways, key=lambda way: way.verdict != (taken or outlook.verdict))
     for way in ways:
-        for row in _way(way, outlook, taken):
+        for row in _way(way, outlook, taken or ""):
             table.add_row(*row)
     for row in (*_backup(outlook, now), *_counts(outlook), *_conversions(outlook)):
         table.add_row(*row)
-    head = Text(f"{name}: ", style="name")
+    return Group(Text(f"{name}: ", style="name").append_text(_head(outlook, taken)), table)
+
+
+def _head(outlook: DatabaseOutlook, taken: str | None) -> Text:
+    best = outlook.verdict
     if taken:
-        head.append(taken, style=STYLES[taken])
-        if taken != outlook.verdict:
-            head.append(f", as you asked for; {outlook.verdict} suits best", style="warn")
-    elif any(way.possible and way.verdict == outlook.verdict for way in outlook.ways):
-        head.append(f"{outlook.verdict} suits best, and is not what was asked for", style="bad")
-    else:
-        head.append(f"{outlook.verdict} is needed, and cannot be done", style="bad")
-    return Group(head, table)
+        text = Text(taken, style=STYLES[taken])
+        said = f", as you asked for; {best} suits best" if taken != best else ""
+        return text.append(said, style="warn")
+    if not any(way.possible and way.verdict == best for way in outlook.ways):
+        return Text(f"{best} is needed, and cannot be done", style="bad")
+    if taken is None:
+        return Text(best, style=STYLES[best])
+    return Text(f"{best} suits best, and is not what was asked for", style="bad")
 
 
 def _way(way: DatabaseWay, outlook: DatabaseOutlook, taken: str) -> Iterator[Row]:

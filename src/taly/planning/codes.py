@@ -25,6 +25,7 @@ CODES: Mapping[str, Code] = {
     "component-unknown": Code(E, "the component could not be observed"),
     "conversions": Code(W, "columns that were renamed or retyped are read back as they stand"),
     "conversions-need-consent": Code(E, "a column was renamed or retyped, and no hint says how"),
+    "database-brought-back": Code(N, "what comes back with a database when a run is taken back"),
     "database-kept-anyway": Code(W, "the database is kept as asked for, and the old code breaks"),
     "database-kept-newer": Code(N, "the database keeps migrations that the old code can live with"),
     "database-needs-restore": Code(E, "the old code needs data back that a migration removed"),
