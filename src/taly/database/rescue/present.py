@@ -57,6 +57,7 @@ class Reference:
     child_place: Identifier
     parent: int
     parent_place: Identifier
+    """Both places are for statements with parameters."""
     parent_label: str
     columns: tuple[str, ...]
     to: tuple[str, ...]
@@ -84,8 +85,18 @@ class Present:
 
     @property
     def place(self) -> Identifier:
-        """As SQL has it."""
+        """As SQL has it, in a statement without parameters."""
         return Identifier(self.schema, self.name)
+
+    @property
+    def escaped(self) -> Identifier:
+        """The same in a statement with parameters."""
+        return escaped(self.schema, self.name)
+
+
+def escaped(*names: str) -> Identifier:
+    """A name in a statement with parameters: there psycopg takes a percent sign for one."""
+    return Identifier(*(name.replace("%", "%%") for name in names))
 
 
 def present(connection: psycopg.Connection, schema: str, name: str) -> Present | None:
@@ -146,9 +157,9 @@ def refer(connection: psycopg.Connection, tables: Sequence[Present]) -> None:
         reference = Reference(
             name=name,
             child=child,
-            child_place=Identifier(c_schema, c_name),
+            child_place=escaped(c_schema, c_name),
             parent=parent,
-            parent_place=Identifier(p_schema, p_name),
+            parent_place=escaped(p_schema, p_name),
             parent_label=f"{p_schema}.{p_name}",
             columns=tuple(columns),
             to=tuple(to),

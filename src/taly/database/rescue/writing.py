@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 import psycopg
-from psycopg.sql import SQL, Composable, Composed, Identifier
+from psycopg.sql import SQL, Composable, Composed
 
 from taly.database.rescue.deciding import Value
-from taly.database.rescue.present import Present, Reference, texts
+from taly.database.rescue.present import Present, Reference, escaped, texts
 from taly.database.rescue.table_file import RescuedRow
 
 PARAMETERS = 60_000
@@ -39,8 +39,8 @@ def joined(parts: Iterable[Composable], by: str = ", ") -> Composed:
 
 def unnested(types: Sequence[str]) -> Composed:
     """`unnest(%s::text[]::int[], …) WITH ORDINALITY u (k0, …, n)`: rows of keys as a parameter."""
-    arrays = joined(SQL("%s::text[]::{}[]").format(SQL(kind)) for kind in types)
-    names = joined(Identifier(f"k{number}") for number in range(len(types)))
+    arrays = joined(SQL("%s::text[]::{}[]").format(SQL(kind.replace("%", "%%"))) for kind in types)
+    names = joined(escaped(f"k{number}") for number in range(len(types)))
     return SQL("unnest({}) WITH ORDINALITY AS u ({}, n)").format(arrays, names)
 
 
@@ -48,7 +48,7 @@ def by_key(table: Present, key: Sequence[str], alias: str = "t") -> Composed:
     """The condition that finds the rows of `unnested` in a table."""
     return joined(
         (
-            SQL("{} = u.{}").format(Identifier(alias, column), Identifier(f"k{number}"))
+            SQL("{} = u.{}").format(escaped(alias, column), escaped(f"k{number}"))
             for number, column in enumerate(key)
         ),
         " AND ",
@@ -72,9 +72,9 @@ def find(
     """Number of a row → the rows of the table that have its key now."""
     types = [table.bare_types[name] for name in key]
     query = SQL("SELECT {} FROM {} JOIN {} t ON {}{}").format(
-        joined([SQL("u.n"), *(Identifier("t", name) for name in columns)]),
+        joined([SQL("u.n"), *(escaped("t", name) for name in columns)]),
         unnested(types),
-        table.place,
+        table.escaped,
         by_key(table, key),
         # Nobody changes them until we have; who only refers to them need not wait.
         SQL(" FOR NO KEY UPDATE OF t" if lock else ""),
@@ -100,11 +100,11 @@ def insertion(
     """An INSERT and its parameters; identity columns get the values that they had."""
     if not columns:
         return SQL("INSERT INTO {} SELECT FROM generate_series(1, {})").format(
-            table.place, len(rows)
+            table.escaped, len(rows)
         ), []
     one = SQL("({})").format(joined([SQL("%s")] * len(columns)))
     query = SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES {}").format(
-        table.place, joined(Identifier(name) for name in columns), joined([one] * len(rows))
+        table.escaped, joined(escaped(name) for name in columns), joined([one] * len(rows))
     )
     return query, [row.values[name] for row in rows for name in columns]
 
@@ -123,9 +123,9 @@ def update(
     """Set some columns of rows that are there."""
     for columns, some in grouped(rows).items():
         query = SQL("UPDATE {} SET {} WHERE {}").format(
-            table.place,
-            joined(SQL("{} = %s").format(Identifier(name)) for name in columns),
-            joined((SQL("{} = %s").format(Identifier(name)) for name in key), " AND "),
+            table.escaped,
+            joined(SQL("{} = %s").format(escaped(name)) for name in columns),
+            joined((SQL("{} = %s").format(escaped(name)) for name in key), " AND "),
         )
         values = [[*row.values.values(), *(row.row.row[name] for name in key)] for row in some]
         connection.cursor().executemany(query, values)
@@ -136,7 +136,7 @@ def delete(
 ) -> None:
     """Delete rows."""
     query = SQL("DELETE FROM {} t USING {} WHERE {}").format(
-        table.place, unnested([table.bare_types[name] for name in key]), by_key(table, key)
+        table.escaped, unnested([table.bare_types[name] for name in key]), by_key(table, key)
     )
     connection.execute(query, columns_of([row.row.row for row in rows], key))
 
@@ -155,7 +155,7 @@ def without_parent(
         reference.parent_place,
         joined(
             (
-                SQL("p.{} = u.{}").format(Identifier(column), Identifier(f"k{number}"))
+                SQL("p.{} = u.{}").format(escaped(column), escaped(f"k{number}"))
                 for number, column in enumerate(reference.to)
             ),
             " AND ",
@@ -173,7 +173,7 @@ def is_referred_to(
         return False
     query = SQL("SELECT FROM {} c WHERE {} LIMIT 1").format(
         reference.child_place,
-        joined((SQL("c.{} = %s").format(Identifier(name)) for name in reference.columns), " AND "),
+        joined((SQL("c.{} = %s").format(escaped(name)) for name in reference.columns), " AND "),
     )
     return bool(connection.execute(query, [now[name] for name in reference.to]).rowcount)
 
@@ -186,7 +186,7 @@ def canonical(
     if kind.startswith(CHARACTERS):
         kind = table.bare_types[column]
     query = SQL("SELECT CAST(v AS {}) FROM unnest(%s::text[]) WITH ORDINALITY u (v, n) ORDER BY n")
-    cursor = connection.execute(query.format(SQL(kind)), [list(values)])
+    cursor = connection.execute(query.format(SQL(kind.replace("%", "%%"))), [list(values)])
     return [row[0] for row in texts(cursor)]
 
 
