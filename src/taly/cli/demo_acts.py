@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from taly.cli.demo_bookings import account, told
-from taly.cli.demo_stage import Stage, fetch, wait_for
+from taly.cli.demo_stage import Stage, Stopped, fetch, wait_for
 
 PREPARES = "CloudFormation.CreateChangeSet"
 """Lists what an update would do; it changes nothing until it is executed."""
@@ -73,8 +73,11 @@ def act_rollback(stage: Stage, good: str) -> str:
     code = stage.taly("rollback", "--yes")
     ended = time.time()
     stage.figures["rollback_seconds"] = round(ended - began, 1)
-    run = stage.ask("runs")["runs"][0]
     _claim_live(stage, "R3", code)
+    runs = stage.ask("runs")["runs"]
+    if not runs:
+        raise Stopped
+    run = runs[0]
     steps = stage.ask("show", run["id"])["steps"]
     acted = [one for one in steps if one["how"] == "acted" and one["component"] != DATABASE]
     writes = [call for call in stage.control.writes(calls) if call["target"] != PREPARES]
@@ -132,8 +135,9 @@ def act_again(stage: Stage, good: str) -> None:
 def _claim_live(stage: Stage, release: str, code: int) -> None:
     status = stage.ask("status")
     components = status["components"]
-    there = sum(component["in_release"] for component in components.values())
-    held = code == 0 and status["live_release"] == release and there == len(components)
+    live = status["live_release"]
+    there = sum(component["in_release"] and live == release for component in components.values())
+    held = code == 0 and there == len(components)
     stage.claim(
         f"every component is at {release}", held, f"{there} of {len(components)}, exit {code}"
     )

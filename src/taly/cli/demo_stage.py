@@ -18,6 +18,10 @@ from taly.cli.output import err, out
 from taly.sandbox.client import ControlClient
 
 
+class Stopped(Exception):
+    """An act went so wrong that the next ones would show nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """Something that the demo promises, and what was really seen."""
