@@ -22,6 +22,11 @@ HOLDERS = """
 SELECT DISTINCT a.application_name, a.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.relation = %s::regclass AND l.granted AND a.pid <> pg_backend_pid()
 """
+PARTITIONS = """
+SELECT n.nspname, c.relname FROM pg_partition_tree(%s::regclass) t
+  JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE t.level > 0
+"""
 LEFT_BEHIND = f"""
 SELECT nspname::text FROM pg_namespace WHERE starts_with(nspname, '{PREFIX}') ORDER BY 1
 """
@@ -51,23 +56,26 @@ def install(connection: psycopg.Connection, works: Works, name: str, say: Say) -
         connection,
         f"CREATE TABLE {q(schema, 'change')} (t integer NOT NULL, k text[], x xid8 NOT NULL)",
     )
-    return tuple(
-        work.n for work in works.tables if work.key and not _watch(connection, work, schema, say)
-    )
+    return tuple(work.n for work in works.tables if not _watch(connection, work, schema, say))
 
 
 def _watch(connection: psycopg.Connection, work: Work, schema: str, say: Say) -> bool:
     function = q(schema, f"note_{work.n}")
     run(connection, _function(work, schema, function))
     table = q(*work.source)
+    create = f"CREATE TRIGGER {q(schema + '_all')} AFTER TRUNCATE"
+    # A partition that is emptied by its own name does not tell its parent.
+    every = [table, *(q(*one) for one in rows(connection, PARTITIONS, (table,)))]
     parts = [
+        f"{create} ON {one} FOR EACH STATEMENT EXECUTE FUNCTION {function}();\n"
+        f"ALTER TABLE {one} ENABLE ALWAYS TRIGGER {q(schema + '_all')}"
+        for one in every
+    ]
+    parts += [
         f"CREATE TRIGGER {q(schema + '_row')} AFTER INSERT OR UPDATE OR DELETE ON {table}"
         f" FOR EACH ROW EXECUTE FUNCTION {function}()",
-        f"CREATE TRIGGER {q(schema + '_all')} AFTER TRUNCATE ON {table}"
-        f" FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
         # Whatever session_replication_role the writer has.
         f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {q(schema + '_row')}",
-        f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {q(schema + '_all')}",
     ]
     try:
         patiently(connection, ";\n".join(parts), work, say)
@@ -82,6 +90,14 @@ def _function(work: Work, schema: str, function: str) -> str:
         return array(f"{row}.{q(name)}::text" for name in work.source_key)
 
     change = f"INSERT INTO {q(schema, 'change')} VALUES ({work.n}, "
+    if not work.key:
+        return f"""
+CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = '' AS $taly$
+BEGIN
+  {change} NULL, pg_current_xact_id());
+  RETURN NULL;
+END $taly$"""
     plain = all(work.columns[i].native for i in work.key)
     dated = any(
         work.columns[i].here.typname in ("timestamptz", "date", "timestamp", "bytea")
@@ -174,11 +190,16 @@ def changed(name: str, work: Work, last: str) -> str:
     )
 
 
-def emptied(connection: psycopg.Connection, name: str, last: str) -> set[int]:
-    """Tables that were truncated since that snapshot."""
+def changed_tables(
+    connection: psycopg.Connection, name: str, last: str
+) -> tuple[set[int], set[int]]:
+    """Tables that changed since that snapshot: all of them, and those to compare as a whole.
+
+    The latter were truncated, or have no key.
+    """
     found = rows(
         connection,
-        f"SELECT DISTINCT t FROM {q(schema_of(name), 'change')} WHERE k IS NULL"
-        f" AND NOT pg_visible_in_snapshot(x, {lit(last)}::pg_snapshot)",
+        f"SELECT t, bool_or(k IS NULL) FROM {q(schema_of(name), 'change')}"
+        f" WHERE NOT pg_visible_in_snapshot(x, {lit(last)}::pg_snapshot) GROUP BY t",
     )
-    return {int(n) for (n,) in found}
+    return {int(n) for n, _ in found}, {int(n) for n, whole in found if whole}

@@ -17,6 +17,7 @@ from taly.database.carry.moving import Move
 from taly.database.carry.passing import Pass
 from taly.database.carry.scratch import Scratch
 from taly.database.carry.session import close, explained, opened
+from taly.database.carry.shape import Shape
 from taly.database.carry.sql import lit, number, rows, run
 from taly.database.carry.views import Views
 from taly.database.carry.work import Name, Works, read_works
@@ -69,6 +70,8 @@ class Carry:
         self._references: tuple[Reference, ...] = ()
         self._uncaptured: frozenset[int] = frozenset()
         self._live: dict[int, tuple[int, str]] = {}
+        self._again: set[int] = set()
+        self._shape: Shape
         self._spans: list[Span] = []
         self._views = Views()
         self._last = ""
@@ -88,7 +91,9 @@ class Carry:
             self._note_absent()
             start = number(self._worker, OWN)
             self._worker.commit()
-            self._spans, self._last, self._live, self._passes = [(start, start)], "", {}, 0
+            self._spans, self._last, self._passes = [(start, start)], "", 0
+            self._live, self._again = {}, set()
+            self._shape = Shape(self._control)
             found = install(self._control, self._works, self._name, self._say)
             self._uncaptured = frozenset(found)
             self._reader = opened(self._from, self._name)
@@ -177,6 +182,8 @@ class Carry:
                 ending=ending,
                 references=self._references,
                 live=self._live,
+                shape=self._shape,
+                again=self._again,
             ).go()
             if not ending:
                 self._objects += self._carry_objects(move)
@@ -237,8 +244,9 @@ class Carry:
         return objects.carry(move.source, move.target, since, self._say)
 
     def _write_bundle(self, move: Move, proof: Proof) -> None:
-        for work in self._works.tables:
-            bundling.write(move.target, self._scratch, work, self._bundle, self._say)
+        for work, found in zip(self._works.tables, proof.tables, strict=True):
+            if found.rescued or found.partly or found.kept:
+                bundling.write(move.target, self._scratch, work, self._bundle, self._say)
 
     def _note_absent(self) -> None:
         assert self._worker is not None

@@ -85,12 +85,12 @@ def fates_of(move: Move, work: Work) -> Mapping[str, int]:
 def table_proof(move: Move, work: Work, live: tuple[int, str]) -> TableProof:
     """The numbers of one table, at the end."""
     fates = fates_of(move, work)
-    rescued = number(move.target, f"SELECT count(*) FROM {move.scratch.at('r', work)}")
-    partly = number(move.target, f"SELECT count(*) FROM {move.scratch.at('p', work)}")
-    without = number(
+    f, r, p = (move.scratch.at(kind, work) for kind in "frp")
+    rescued, partly, without = rows(
         move.target,
-        f"SELECT count(*) FROM {move.scratch.at('f', work)} WHERE fate = 'rescued' AND NOT there",
-    )
+        f"SELECT (SELECT count(*) FROM {r}), (SELECT count(*) FROM {p}),"
+        f" (SELECT count(*) FROM {f} WHERE fate = 'rescued' AND NOT there)",
+    )[0]
     carried, left = fates.get("carried", 0), fates.get("left", 0)
     kept = fates.get("kept", 0)
     return TableProof(

@@ -78,7 +78,8 @@ class Move:
         key = ", ".join(f"(k[{i}])::{type_}" for i, type_ in enumerate(work.key_types, 1))
         names = ", ".join(q(name) for name in work.source_key)
         query = (
-            f'SELECT {rowsql.live_key_hash(self.works, work)}, s."taly k" FROM (SELECT k, {key} FROM'
+            f'SELECT {rowsql.live_key_hash(self.works, work)}, s."taly k"'
+            f" FROM (SELECT k, {key} FROM"
             f' ({changed(self.name, work, last)}) c) s ("taly k", {names})'
         )
         return self._pour(query, f"{self.scratch.at('w', work)} (kh, k)", work)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from taly.database.carry import keyless
 from taly.database.carry.applying import Applying
-from taly.database.carry.capture import emptied
+from taly.database.carry.capture import changed_tables
 from taly.database.carry.foreign import Reference
 from taly.database.carry.judging import find_deletes, judge
 from taly.database.carry.moving import Move
 from taly.database.carry.recording import Tally, prove, record, tally
+from taly.database.carry.shape import Shape
 from taly.database.carry.sql import number, run
 from taly.database.carry.work import Work
 
@@ -30,16 +31,26 @@ class Pass:
     references: tuple[Reference, ...]
     live: dict[int, tuple[int, str]]
     """Table's number → live rows and checksum when it was last compared; filled here."""
+    shape: Shape
+    again: set[int]
+    """Tables with rows that may fit once others have changed; kept here from pass to pass."""
 
     def go(self) -> Tally:
         """Do it; the caller commits."""
         works = self.move.works.tables
-        again = emptied(self.move.source, self.move.name, self.last) if self.last else set()
-        whole = {work.n for work in works if not self.last or self._unseen(work)} | again
+        every = {work.n for work in works}
+        changed, whole = every, every
+        if self.last:
+            changed, whole = changed_tables(self.move.source, self.move.name, self.last)
+            unseen = self.uncaptured if self.ending else frozenset[int]()
+            whole |= unseen | self.shape.check(self.move.source, self.move.works)
+            changed |= whole | self.again
         touched: list[Work] = []
         applied: list[Work] = []
         rescued = 0
         for work in works:
+            if work.n not in changed:
+                continue
             if work.target is None:
                 rescued += self._extra(work, whole=work.n in whole)
             elif work.key:
@@ -65,6 +76,7 @@ class Pass:
         for work in touched:
             move.say(f"{work.label}: proves")
             record(move, work)
+            self._remember_again(work)
             if work.key:
                 prove(move, work)
             elif keyless.live(move, work) != keyless.theirs(move, work):
@@ -74,12 +86,13 @@ class Pass:
             [*found, Tally(changes=rescued, carried=0, rescued=rescued, unchanged=0, deleted=0)]
         )
 
-    def _unseen(self, work: Work) -> bool:
-        return self.ending and work.n in self.uncaptured
+    def _remember_again(self, work: Work) -> None:
+        f = self.move.scratch.at("f", work)
+        self.again.discard(work.n)
+        if work.key and number(self.move.target, f"SELECT count(*) FROM {f} WHERE again"):
+            self.again.add(work.n)
 
     def _differs(self, work: Work) -> bool:
-        if self.last and not self.ending:
-            return False
         live = keyless.live(self.move, work)
         self.live[work.n] = (live[0], str(live[1]))
         return live != keyless.theirs(self.move, work)
@@ -131,8 +144,6 @@ class Pass:
     def _extra(self, work: Work, *, whole: bool) -> int:
         """A table that only the source has: its rows are rescued, and kept up to date."""
         move, r = self.move, self.move.scratch.at("r", work)
-        if not work.key:
-            whole = self._differs(work)
         if whole:
             run(move.target, f"TRUNCATE {r}")
             count = move.rescue_all(work)
