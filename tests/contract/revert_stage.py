@@ -16,7 +16,7 @@ from taly.database.checkpoint.contents import contents, tables
 from taly.database.checkpoint.session import snapshot
 from taly.database.ledger import digest
 from taly.database.rescue.bundle import Reader, open_bundle
-from taly.database.revert import revert
+from taly.database.revert import apply_again, revert
 from taly.database.snapshot import read_catalog
 from taly.model.catalog import Catalog
 from taly.model.plan import Step, StepKind
@@ -69,6 +69,13 @@ class Project(Stage):
         step = self.step(migration, **address)
         environ = {"DATABASE_URL": address.pop("url", self.url)}
         return revert(step, f"{run}:{step.id}", environ=environ, clock=SystemClock(), say=say)
+
+    def apply(
+        self, migration: str, *, run: str, undoes: str = RUN, say: Say = silent, **address: str
+    ) -> Mapping[str, str]:
+        step = self.step(migration, StepKind.APPLY, undoes, **address)
+        environ = {"DATABASE_URL": self.url}
+        return apply_again(step, f"{run}:{step.id}", environ=environ, clock=SystemClock(), say=say)
 
     def bundle(self, migration: str, run: str = RUN) -> Reader:
         return open_bundle(self.rescue, run, "database", step=f"revert:database:{migration}")

@@ -151,11 +151,11 @@ def _destroyed(saves: Sequence[Save], table: Table) -> set[str] | None:
 def put_back(connection: psycopg.Connection, one: Return, staged: Staged | None, say: Say) -> None:
     """Into the table as it is after the statements; the file is read into `saved` first."""
     note = f"puts {one.before.name} back"
-    with _Quiet(connection, one.before):
+    with Quiet(connection, one.before):
         load(connection, one, say)
         if one.live is None:
             _fill(connection, one, say, note)
-            _positions(connection, one)
+            positions(connection, one.place, one.there)
         elif not one.key:
             _fill(connection, one, say, note)
         else:
@@ -264,39 +264,57 @@ def _without_orphans(connection: psycopg.Connection, one: Return, say: Say, note
 
 
 def _orphans(one: Return, reference: references.Reference) -> Composed:
-    set_ = SQL(" AND ").join(
-        SQL("s.{} IS NOT NULL").format(Identifier(name)) for name in reference.columns
-    )
+    here = [SQL("s.{}").format(Identifier(name)) for name in reference.columns]
+    itself = reference.table == (one.before.schema, one.before.name)
+    there = [SQL("p.{}").format(Identifier(name)) for name in reference.to]
+    return orphans(one.saved, reference, here, there if itself else None)
+
+
+def orphans(
+    rows: Identifier,
+    reference: references.Reference,
+    here: Sequence[Composable],
+    there: Sequence[Composable] | None,
+) -> Composed:
+    """SQL that deletes, among `rows` s, those that refer to nothing.
+
+    `there`: the columns referred to, where rows may refer to each other.
+    """
+    set_ = SQL(" AND ").join(SQL("{} IS NOT NULL").format(one) for one in here)
     same = SQL(" AND ").join(
-        SQL("p.{} = s.{}").format(Identifier(there), Identifier(here))
-        for here, there in zip(reference.columns, reference.to, strict=True)
+        SQL("p.{} = {}").format(Identifier(name), one)
+        for name, one in zip(reference.to, here, strict=True)
     )
     parents: Composable = SQL("EXISTS (SELECT FROM {} p WHERE {})").format(
         Identifier(*reference.table), same
     )
-    if reference.table == (one.before.schema, one.before.name):
-        among = SQL("EXISTS (SELECT FROM {} p WHERE {})").format(one.saved, same)
-        parents = SQL("({} OR {})").format(parents, among)
-    return SQL("DELETE FROM {} s WHERE {} AND NOT {}").format(one.saved, set_, parents)
+    if there:
+        among = SQL(" AND ").join(
+            SQL("{}::text = ({})::text").format(one, other)
+            for one, other in zip(there, here, strict=True)
+        )
+        parents = SQL("({} OR EXISTS (SELECT FROM {} p WHERE {}))").format(parents, rows, among)
+    return SQL("DELETE FROM {} s WHERE {} AND NOT {}").format(rows, set_, parents)
 
 
-SERIAL = """
-SELECT pg_get_serial_sequence(%s, %s)
-"""
+SERIAL = "SELECT pg_get_serial_sequence(%s, %s)"
 
 
-def _positions(connection: psycopg.Connection, one: Return) -> None:
+def positions(connection: psycopg.Connection, table: Identifier, columns: Sequence[str]) -> None:
     """Sequences of a table that was made anew go on behind its rows."""
-    place = one.place.as_string(connection)
-    for name in one.there:
-        found = connection.execute(SERIAL, (place, name)).fetchone()
+    for name in columns:
+        found = connection.execute(SERIAL, (table.as_string(connection), name)).fetchone()
         if found is None or found[0] is None:
             continue
-        query = SQL("SELECT setval(%s::regclass, max({}), true) FROM {} HAVING max({}) >= 1")
-        connection.execute(query.format(Identifier(name), one.place, Identifier(name)), (found[0],))
+        query = SQL(
+            "SELECT setval(%s::regclass, greatest(max({}),"
+            " (SELECT last_value FROM {})), true) FROM {} HAVING max({}) >= 1"
+        )
+        column, place = Identifier(name), SQL(found[0])
+        connection.execute(query.format(column, place, table, column), (found[0],))
 
 
-class _Quiet:
+class Quiet:
     """Triggers of a table that do not fire while its rows come back."""
 
     def __init__(self, connection: psycopg.Connection, table: Table) -> None:

@@ -34,10 +34,30 @@ def make_room(
     with exact(connection):
         for values in stream(connection, _unlike(one, table, window), say, f"saves {table.name}"):
             file.add("row", values, why=said)
+        rescue_since(connection, bundle, table, window, say, why)
     query = SQL("DELETE FROM {} t WHERE {}").format(
         Identifier(table.schema, table.name), SQL(window.before_end("t"))
     )
     patiently(connection, query, say, f"makes room in {table.name}")
+
+
+def rescue_since(
+    connection: psycopg.Connection,
+    bundle: Bundle,
+    table: Table,
+    window: Window,
+    say: Say,
+    why: str,
+) -> None:
+    """Rows that were written since and stay: the migration, run again, would not spare them."""
+    file = bundle.table(rescued_table(Fate(live=table, before=table)))
+    columns = SQL(", ").join(map(Identifier, file.table.columns))
+    query = SQL("SELECT {} FROM {} t WHERE NOT ({})").format(
+        columns, Identifier(table.schema, table.name), SQL(window.before_end("t"))
+    )
+    said = f"{why}: the row was written since, and stays"
+    for values in stream(connection, query, say, f"saves {table.name}"):
+        file.add("row", values, why=said, base=dict(zip(file.table.columns, values, strict=True)))
 
 
 def _temporary(one: Return) -> Identifier:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from postgast import PgQueryError, parse
+from postgast import PgQueryError, parse, walk
 
 from taly.model.catalog import Table
 from taly.planning.migrations.names import strings
@@ -19,6 +19,20 @@ class Reference:
     columns: tuple[str, ...]
     table: Name
     to: tuple[str, ...]
+
+
+def named_tables(statements: Sequence[str], schema: str) -> set[Name]:
+    """Every table that a text names; `schema` is where names without one lie."""
+    found: set[Name] = set()
+    for statement in statements:
+        try:
+            tree = parse(statement)
+        except PgQueryError:
+            continue
+        for _, node in walk(tree):
+            if type(node).__name__ == "RangeVar":
+                found.add((str(node.schemaname) or schema, str(node.relname)))
+    return found
 
 
 class OfTable(Protocol):
@@ -57,18 +71,20 @@ def of(table: Table) -> list[Reference]:
 
 def parents_first(found: Sequence[T]) -> tuple[T, ...]:
     """Each after those that it refers to, as far as there is no circle."""
-    by_name = {(one.before.schema, one.before.name): one for one in found}
-    done: dict[Name, T] = {}
+    by_name: dict[Name, list[T]] = {}
+    for one in found:
+        by_name.setdefault((one.before.schema, one.before.name), []).append(one)
+    done: dict[Name, list[T]] = {}
     open_: set[Name] = set()
 
     def visit(name: Name) -> None:
         if name in done or name in open_ or name not in by_name:
             return
         open_.add(name)
-        for reference in of(by_name[name].before):
+        for reference in of(by_name[name][0].before):
             visit(reference.table)
         done[name] = by_name[name]
 
     for name in by_name:
         visit(name)
-    return tuple(done.values())
+    return tuple(one for ones in done.values() for one in ones)

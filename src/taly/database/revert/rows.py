@@ -61,10 +61,7 @@ def window(
     connection: psycopg.Connection, standing: Standing, checkpoint: Checkpoint | None
 ) -> Window:
     """The window of the migration that is to be taken back."""
-    row = connection.execute(HERE).fetchone()
-    assert row is not None, "SELECT without FROM gives a row"
-    here = int(row[0])
-    end = here - (here - standing.row.xmin) % (1 << 32)
+    here, end = _here(connection), end_of(connection, standing)
     if checkpoint is None:
         return Window(here=here, end=end)
     pending = set(checkpoint.manifest.pending)
@@ -75,7 +72,7 @@ def window(
     )
     # Later migrations of the same deploy wrote rows too, and no user did in between.
     after = checkpoint.after.instant.snapshot if checkpoint.after is not None else ""
-    if after and not _is_visible(connection, end, after):
+    if after and not is_visible(connection, end, after):
         after = ""  # it was recorded for an earlier attempt
     if after:
         end = here
@@ -83,6 +80,19 @@ def window(
     return Window(here=here, end=end, begin=begin, after=after, own=own)
 
 
-def _is_visible(connection: psycopg.Connection, number: int, snapshot: str) -> bool:
+def end_of(connection: psycopg.Connection, standing: Standing) -> int:
+    """The transaction that wrote the migration's row in the ledger, in 64 bits."""
+    here = _here(connection)
+    return here - (here - standing.row.xmin) % (1 << 32)
+
+
+def _here(connection: psycopg.Connection) -> int:
+    row = connection.execute(HERE).fetchone()
+    assert row is not None, "SELECT without FROM gives a row"
+    return int(row[0])
+
+
+def is_visible(connection: psycopg.Connection, number: int, snapshot: str) -> bool:
+    """Whether a snapshot saw what a transaction wrote."""
     row = connection.execute(VISIBLE, (str(number), snapshot)).fetchone()
     return row == (True,)

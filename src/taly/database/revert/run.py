@@ -13,11 +13,12 @@ from taly.database.checkpoint.catalog_file import STRICT
 from taly.database.rescue.bundle import Bundle
 from taly.database.revert.back import Return, put_back, returns
 from taly.database.revert.fates import Fate, Name, fates, unsaved
-from taly.database.revert.keyless import make_room
+from taly.database.revert.keyless import make_room, rescue_since
 from taly.database.revert.order import Order
 from taly.database.revert.out import rescue
+from taly.database.revert.references import named_tables
 from taly.database.revert.rows import Window, window
-from taly.database.revert.session import patiently
+from taly.database.revert.session import exact, patiently
 from taly.database.revert.staged import Staged, keep, rescue_changed, staged
 from taly.database.revert.standing import read_rows, standing, take_back
 from taly.database.revert.way import Found, Way
@@ -43,6 +44,8 @@ class Work:
     say: Say
     also: set[tuple[Name, str]] = field(default_factory=set)
     """Tables and columns that an earlier attempt saw vanish unsaved."""
+    origin: Catalog | None = None
+    """The live catalog before anything was touched."""
     done: tuple[str, ...] | None = None
     """Statements that are left when those that are CONCURRENTLY were run."""
 
@@ -56,6 +59,8 @@ class Paper:
     fates: tuple[Fate, ...]
     returns: tuple[Return, ...]
     staged: tuple[Staged, ...]
+    schema: str
+    """Where names without one lie."""
 
     @property
     def tables(self) -> tuple[Name, ...]:
@@ -70,7 +75,10 @@ class Paper:
             for old in self.way.before.tables
             if old.oid in kept and kept[old.oid] != old
         }
-        return tuple(sorted(names | touched))
+        # A script of the team's may write rows of any table that it names.
+        scripted = self.way.down.statements if self.way.down.source == "team" else ()
+        known = {(table.schema, table.name) for table in self.live.tables}
+        return tuple(sorted(names | touched | (named_tables(scripted, self.schema) & known)))
 
 
 def on_paper(work: Work, live: Catalog) -> Paper:
@@ -81,12 +89,13 @@ def on_paper(work: Work, live: Catalog) -> Paper:
     if found.checkpoint is not None and found.kept:
         folder = found.checkpoint.path
         back = returns(found.kept, folder, way.down.data, found.names, live, way.before)
-    changed = _with(fates(live, way.before, way.drift), live, way.before, work.also)
+    changed = extended(fates(live, way.before, way.drift), live, way.before, work.also)
     stages, told = _stages(changed, back)
-    return Paper(live=live, way=way, fates=told, returns=back, staged=stages)
+    schema = work.order.target.schema
+    return Paper(live=live, way=way, fates=told, returns=back, staged=stages, schema=schema)
 
 
-def _with(
+def extended(
     found: Sequence[Fate], live: Catalog, before: Catalog, also: set[tuple[Name, str]]
 ) -> tuple[Fate, ...]:
     """Also what no catalog told beforehand: a script of the team's may drop anything."""
@@ -167,7 +176,7 @@ def transact(work: Work, paper: Paper, bundle: Bundle) -> dict[str, Any]:
     left = paper.way.left(now)
     if left:
         raise _not_as_before(work, paper, left)
-    take_back(connection, work.order.target, work.found.standing.row)
+    take_back(connection, work.order.target, work.found.standing.row, work.now)
     return {
         "way": work.found.source,
         "rescued": str(bundle.rows),
@@ -179,23 +188,33 @@ def transact(work: Work, paper: Paper, bundle: Bundle) -> dict[str, Any]:
 
 def facts(paper: Paper, work: Work) -> dict[str, Any]:
     """What an `apply` needs to know: the schema as it was live, and what each thing is called."""
+    old = {table.oid: table for table in paper.way.before.tables}
+    pairs = [(table, old[table.oid]) for table in paper.live.tables if table.oid in old]
     names = [
         {
-            "live": [one.live.schema, one.live.name],
-            "before": [one.before.schema, one.before.name],
-            "columns": {now.name: old.name for now, old in (*one.key, *one.columns)},
+            "live": [table.schema, table.name],
+            "before": [was.schema, was.name],
+            "columns": _called(table, was),
         }
-        for one in paper.staged
+        for table, was in pairs
+        if (table.schema, table.name) != (was.schema, was.name)
+        or any(name != other for name, other in _called(table, was).items())
     ]
     return {
         "migration": work.order.migration,
         "checksum": work.found.standing.row.checksum,
-        "catalog": STRICT.dump_python(paper.live, mode="json"),
+        "catalog": STRICT.dump_python(work.origin or paper.live, mode="json"),
         "names": names,
         "without_place": {
             f"{one.before.schema}.{one.before.name}": one.left for one in paper.returns if one.left
         },
     }
+
+
+def _called(live: Table, before: Table) -> dict[str, str]:
+    """Column now → column before."""
+    old = {column.attnum: column.name for column in before.columns}
+    return {one.name: old[one.attnum] for one in live.columns if one.attnum in old}
 
 
 class UnsavedError(Exception):
@@ -244,16 +263,19 @@ def _take(work: Work, paper: Paper, bundle: Bundle, span: Window, why: str) -> N
     for one in paper.returns:
         if one.live is not None and not one.key:
             make_room(connection, bundle, one, span, say, why)
+        elif one.live is not None and one.whole:
+            with exact(connection):
+                rescue_since(connection, bundle, one.live, span, say, why)
     statements = split_up(down.statements if work.done is None else work.done)
     for statement in statements:
-        patiently(connection, statement, say, _short(statement))
+        patiently(connection, statement, say, short(statement))
     for one in paper.returns:
         put_back(connection, one, stages.get(one.live.oid) if one.live else None, say)
     for statement in split_up(down.afterwards if work.done is None else ()):
-        patiently(connection, statement, say, _short(statement))
+        patiently(connection, statement, say, short(statement))
 
 
-def split_up(statements: Sequence[str]) -> list[str]:
+def split_up(statements: Sequence[str]) -> tuple[str, ...]:
     """One by one, without the brackets of a script's own transaction."""
     found: list[str] = []
     for text in statements:
@@ -261,7 +283,7 @@ def split_up(statements: Sequence[str]) -> list[str]:
             found += split(text)
         except PgQueryError:
             found.append(text)
-    return [one for one in found if not is_bracket(one)]
+    return tuple(one for one in found if not is_bracket(one))
 
 
 def is_bracket(statement: str) -> bool:
@@ -281,6 +303,6 @@ def _not_as_before(work: Work, paper: Paper, left: Sequence[str]) -> VendorRefus
     )
 
 
-def _short(statement: str) -> str:
+def short(statement: str) -> str:
     line = " ".join(statement.split())
     return line if len(line) <= 100 else f"{line[:99]}…"

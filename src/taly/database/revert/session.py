@@ -6,7 +6,7 @@ was not committed is gone, and so is the lock.
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from psycopg.sql import SQL, Composed
 from taly.database.checkpoint.session import connected
 from taly.database.connection import Target, without_password
 from taly.database.ledger import LOCK
+from taly.database.rescue.bundle import Bundle
 from taly.errors import TalyError, VendorRefused, VendorUnavailable
 from taly.model.ports import Say
 
@@ -41,6 +42,16 @@ SETTINGS = {
     "transaction_timeout": "0",
 }
 """Of the session, where the server knows them."""
+HOLDERS = """
+SELECT DISTINCT a.pid, coalesce(nullif(a.application_name, ''), 'a program without a name'),
+  a.state, c.relname
+FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_class c ON c.oid = l.relation
+WHERE l.granted AND a.pid <> pg_backend_pid() AND l.database =
+  (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND c.relkind IN ('r', 'p') AND c.relname = ANY (%s) ORDER BY 1 LIMIT 3
+"""
+PAUSE_S = 0.5
+"""Between two tries for the tables' locks: everybody who waited behind us goes on."""
 EXACT = {
     "row_security": "off",  # an error instead of rows silently left out
     "bytea_output": "hex",
@@ -182,3 +193,48 @@ def refused(error: TalyError) -> TalyError:
     if isinstance(error, VendorRefused | VendorUnavailable):
         return error
     return VendorRefused(error.message, reference=error.reference, hint=error.hint)
+
+
+def commit(connection: psycopg.Connection, target: Target, bundle: Bundle, what: str) -> None:
+    """COMMIT; VendorUnavailable when the answer was lost: then the outcome is not known.
+
+    The bundle stays in that case: it may be all that is left of what was dropped.
+    """
+    try:
+        connection.execute("COMMIT")
+    except psycopg.Error as error:
+        if not isinstance(failure(target, error), VendorUnavailable):
+            bundle.discard()
+            raise
+        raise VendorUnavailable(
+            f"the connection to {target.place} was lost at the commit: whether {what} shows when"
+            " the database can be asked again",
+            reference="database-unreachable",
+            hint="taly status",
+        ) from None
+
+
+def barred(error: psycopg.errors.IntegrityError) -> VendorRefused:
+    """Rows do not fit: a value that is required and not there, one that is there twice."""
+    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+    return VendorRefused(
+        f"rows written since bar the way: {error.diag.message_primary}{detail}; nothing was"
+        " changed",
+        reference="revert-barred",
+        hint="change these rows, or: taly plan --database restore",
+    )
+
+
+def wait(connection: psycopg.Connection, tables: Sequence[tuple[str, str]], say: Say) -> None:
+    """Let others go on for a moment, and say for whom we wait."""
+    note = f"waits for {holders(connection, tables)}"
+    say(note)
+    time.sleep(PAUSE_S)
+    say(note)
+
+
+def holders(connection: psycopg.Connection, tables: Sequence[tuple[str, str]]) -> str:
+    """Which sessions use these tables, in words."""
+    rows = connection.execute(HOLDERS, ([name for _, name in tables],)).fetchall()
+    told = [f"process {pid} ({program}, {state}) on {table}" for pid, program, state, table in rows]
+    return ", ".join(told) or "other sessions' locks"

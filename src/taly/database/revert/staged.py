@@ -27,6 +27,11 @@ class Staged:
     """Live and before."""
 
     @property
+    def is_overwritten(self) -> bool:
+        """Whether the migration, run again, changes more than a type."""
+        return any(now.type == old.type for now, old in self.columns)
+
+    @property
     def temporary(self) -> Identifier:
         """The table that holds them: k0, k1…, c0, c1…, and whether the row is the migration's."""
         return Identifier("pg_temp", f"taly_live_{self.live.oid}")
@@ -62,8 +67,8 @@ def keep(connection: psycopg.Connection, one: Staged, window: Window, say: Say) 
         SQL("{} AS {}").format(as_text("t", column.name), Identifier(f"c{number}"))
         for number, (column, _) in enumerate(one.columns)
     ]
-    # A partitioned table has no xmin of its own; its partitions' rows have.
     parts.append(SQL("({}) AS ours").format(SQL(window.ours("t"))))
+    parts.append(SQL("NOT ({}) AS since").format(SQL(window.before_end("t"))))
     query = SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} t").format(
         Identifier(f"taly_live_{one.live.oid}"),
         SQL(", ").join(parts),
@@ -83,12 +88,15 @@ def as_text(alias: str, name: str) -> Composable:
 def rescue_changed(
     connection: psycopg.Connection, bundle: Bundle, one: Staged, say: Say, why: str
 ) -> int:
-    """Into the bundle: what reads otherwise after the way down, with how it reads now."""
+    """Into the bundle: what reads otherwise after the way down, with how it reads then.
+
+    Also what was written since the migration and stays: run again, it would change that as well.
+    """
     file = bundle.table(rescued_table(Fate(live=one.live, before=one.before)))
     columns = [*(column.name for column, _ in one.key), *(column.name for column, _ in one.columns)]
     before = file.rows
     said = f"{why}: {', '.join(column.name for column, _ in one.columns)} of {one.live.name}"
-    said += " had other values before it was taken back"
+    said += " as it was before"
     with exact(connection):
         for values in stream(connection, _changed(one), say, f"compares {one.live.name}"):
             kept, now = values[: len(columns)], values[len(columns) :]
@@ -105,6 +113,8 @@ def _changed(one: Staged) -> Composable:
         SQL("l.{} IS DISTINCT FROM {}").format(Identifier(f"c{number}"), text)
         for number, text in enumerate(now)
     )
+    if one.is_overwritten:
+        unlike = SQL("l.since OR {}").format(unlike)
     return SQL("SELECT {} FROM {} l JOIN {} t ON {} WHERE {}").format(
         SQL(", ").join([*kept, *now]),
         one.temporary,

@@ -18,12 +18,12 @@ SELECT id, migration_name AS name, checksum, started_at, finished_at, rolled_bac
 FROM {} ORDER BY started_at, finished_at NULLS LAST, migration_name
 """
 TAKE_BACK = """
-UPDATE {} SET rolled_back_at = now()
+UPDATE {} SET rolled_back_at = greatest(%s, started_at, finished_at)
 WHERE id = %s AND rolled_back_at IS NULL AND (finished_at IS NULL) = %s
 """
 APPLIED = """
 INSERT INTO {} (id, checksum, migration_name, started_at, finished_at, applied_steps_count)
-VALUES (%s, %s, %s, %s, clock_timestamp(), 1)
+VALUES (%s, %s, %s, %s, %s, 1)
 """
 
 
@@ -74,10 +74,10 @@ def live_names(rows: Sequence[Attempt]) -> list[str]:
     return [row.name for row in rows if row.is_live and row.finished_at is not None]
 
 
-def standing(rows: Sequence[Attempt], name: str) -> Standing:
+def standing(rows: Sequence[Attempt], name: str, *, last: bool = True) -> Standing:
     """Where a migration that is to be taken back stands.
 
-    Raises VendorRefused unless exactly one row of it counts and nothing came after it.
+    Raises VendorRefused unless exactly one row of it counts and, with `last`, none came after it.
     """
     live = [row for row in rows if row.is_live]
     own = [row for row in live if row.name == name]
@@ -89,14 +89,15 @@ def standing(rows: Sequence[Attempt], name: str) -> Standing:
             hint="prisma migrate status",
         )
     later = [row for row in live if row.name != name and _is_after(row, own[0])]
-    if later:
+    if later and last:
         raise VendorRefused(
             f"{later[-1].name} was applied after {name} and stays: a migration in the middle is"
             " not taken back",
             reference="revert-later-applied",
             hint="taly plan",
         )
-    earlier = tuple(row for row in live if row.name != name)
+    after = {row.id for row in later}
+    earlier = tuple(row for row in live if row.name != name and row.id not in after)
     return Standing(rows=tuple(rows), row=own[0], earlier=earlier)
 
 
@@ -107,13 +108,13 @@ def _is_after(row: Attempt, own: Attempt) -> bool:
     return one > (own.started_at, own.finished_at, own.name)
 
 
-def take_back(connection: psycopg.Connection, target: Target, row: Attempt) -> None:
+def take_back(connection: psycopg.Connection, target: Target, row: Attempt, now: datetime) -> None:
     """Set `rolled_back_at`: from now on `migrate deploy` applies the migration again.
 
     `migrate resolve --rolled-back` does the same, and only for one that failed (P3012).
     """
     query = SQL(TAKE_BACK).format(_ledger(target))
-    done = connection.execute(query, (row.id, row.finished_at is None))
+    done = connection.execute(query, (now, row.id, row.finished_at is None))
     if done.rowcount != 1:
         raise VendorRefused(
             f"the row of {row.name} in _prisma_migrations was changed meanwhile",
@@ -130,10 +131,11 @@ def write_applied(
     name: str,
     checksum: str,
     started: datetime,
+    finished: datetime,
 ) -> None:
     """A row as `migrate deploy` leaves it behind."""
     query = SQL(APPLIED).format(_ledger(target))
-    connection.execute(query, (row_id, checksum, name, started))
+    connection.execute(query, (row_id, checksum, name, started, finished))
 
 
 def _ledger(target: Target) -> Identifier:

@@ -1,14 +1,13 @@
 """`revert`: the lock, the attempts, the commit."""
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import psycopg
 
 from taly.database.connection import reading
-from taly.database.rescue.bundle import Bundle
 from taly.database.revert.concurrent import ahead
+from taly.database.revert.fates import Name
 from taly.database.revert.order import Order, order_of
 from taly.database.revert.run import (
     Paper,
@@ -19,26 +18,16 @@ from taly.database.revert.run import (
     on_paper,
     transact,
 )
-from taly.database.revert.session import failure, holding, refused
+from taly.database.revert.session import barred, commit, holders, holding, refused, wait
 from taly.database.revert.standing import read_rows, standing
 from taly.database.revert.way import Found, find
 from taly.database.snapshot import read_catalog
-from taly.errors import TalyError, VendorRefused, VendorUnavailable
+from taly.errors import TalyError, VendorRefused
 from taly.model.plan import Step
 from taly.model.ports import Clock, Say, silent
 
 TRIES = 6
 """For the tables' locks; in between everybody who waited behind us goes on."""
-PAUSE_S = 0.5
-
-HOLDERS = """
-SELECT DISTINCT a.pid, coalesce(nullif(a.application_name, ''), 'a program without a name'),
-  a.state, c.relname
-FROM pg_locks l JOIN pg_stat_activity a USING (pid) JOIN pg_class c ON c.oid = l.relation
-WHERE l.granted AND a.pid <> pg_backend_pid() AND l.database =
-  (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND c.relkind IN ('r', 'p') AND c.relname = ANY (%s) ORDER BY 1 LIMIT 3
-"""
 
 
 def revert(
@@ -68,22 +57,25 @@ def _found(order: Order) -> Found:
 
 def _locked(work: Work) -> Mapping[str, str]:
     """Under Prisma's lock. A way down that surprises or waits is rolled back and tried again."""
+    names: Sequence[Name] = ()
     for _ in range(TRIES):
         paper = on_paper(work, read_catalog(work.connection))
         if work.done is None and not paper.way.down.transactional:
             check_guards(work.connection, paper.way.down.guards)
+            work.origin = paper.live
             down = paper.way.down
             work.done = ahead(work.connection, (*down.statements, *down.afterwards), work.say)
             paper = on_paper(work, read_catalog(work.connection))
+        names = paper.tables
         try:
             return _attempt(work, paper)
         except UnsavedError as error:
             work.also |= error.missed
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
-            _wait(work, paper)
+            wait(work.connection, paper.tables, work.say)
     raise VendorRefused(
         f"the tables of {work.order.migration} were not to be had in {TRIES} tries:"
-        f" {_holders(work, on_paper(work, read_catalog(work.connection)))}; nothing was changed",
+        f" {holders(work.connection, names)}; nothing was changed",
         reference="revert-locked",
         hint="end what holds them, then: taly plan",
     )
@@ -103,51 +95,8 @@ def _attempt(work: Work, paper: Paper) -> Mapping[str, str]:
             connection.rollback()
         bundle.discard()
         if isinstance(error, psycopg.errors.IntegrityError):
-            raise _barred(error) from None
+            raise barred(error) from None
         raise
-    commit(work.order, connection, bundle)
+    commit(connection, work.order.target, bundle, f"{work.order.migration} was taken back")
     bundle.confirm()
     return {**receipt, "bundle": str(bundle.path)}
-
-
-def commit(order: Order, connection: psycopg.Connection, bundle: Bundle) -> None:
-    """COMMIT; VendorUnavailable when the answer was lost: then the outcome is not known.
-
-    The bundle stays in that case: it may be all that is left of what was dropped.
-    """
-    try:
-        connection.execute("COMMIT")
-    except psycopg.Error as error:
-        lost = failure(order.target, error)
-        if not isinstance(lost, VendorUnavailable):
-            bundle.discard()
-            raise
-        raise VendorUnavailable(
-            f"the connection to {order.target.place} was lost at the commit: whether"
-            f" {order.migration} was taken back shows when it can be asked again",
-            reference="database-unreachable",
-            hint="taly status",
-        ) from None
-
-
-def _barred(error: psycopg.errors.IntegrityError) -> VendorRefused:
-    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-    return VendorRefused(
-        f"rows written since bar the way: {error.diag.message_primary}{detail}; nothing was"
-        " changed",
-        reference="revert-barred",
-        hint="change these rows, or: taly plan --database restore",
-    )
-
-
-def _wait(work: Work, paper: Paper) -> None:
-    work.say(f"waits for {_holders(work, paper)}")
-    time.sleep(PAUSE_S)
-    work.say(f"waits for {_holders(work, paper)}")
-
-
-def _holders(work: Work, paper: Paper) -> str:
-    names = [name for _, name in paper.tables]
-    rows = work.connection.execute(HOLDERS, (names,)).fetchall()
-    told = [f"process {pid} ({program}, {state}) on {table}" for pid, program, state, table in rows]
-    return ", ".join(told) or "other sessions' locks"

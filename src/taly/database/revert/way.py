@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import psycopg
 
@@ -13,12 +12,13 @@ from taly.database.checkpoint.folder import Checkpoint, every
 from taly.database.checkpoint.manifest import Kept, LedgerRow
 from taly.database.connection import Target
 from taly.database.revert.order import Order
+from taly.database.revert.rows import end_of, is_visible
 from taly.database.revert.same import in_place
 from taly.database.revert.standing import Standing
 from taly.database.revert.texts import Script, Texts
 from taly.database.scratch import replayed
 from taly.errors import Refused, TalyError, VendorRefused
-from taly.model.catalog import Catalog, Instant
+from taly.model.catalog import Catalog
 from taly.planning.catalog_diff import differences
 from taly.planning.down import Down, derive, team
 
@@ -116,7 +116,7 @@ def find(order: Order, connection: psycopg.Connection, standing: Standing) -> Fo
 
     Raises VendorRefused when its text is not to be had, or what the schema was before it.
     """
-    texts = Texts(directory=order.directory, checkpoints=_all(order))
+    texts = Texts(directory=order.directory, checkpoints=every_checkpoint(order))
     script = texts.need(standing.row.name, standing.row.checksum)
     checkpoint = _fitting(order, connection, standing)
     earlier = {row.name for row in standing.earlier}
@@ -137,18 +137,20 @@ def find(order: Order, connection: psycopg.Connection, standing: Standing) -> Fo
     )
 
 
-def _all(order: Order) -> list[Checkpoint]:
+def every_checkpoint(order: Order) -> list[Checkpoint]:
     """Every checkpoint that can be read, newest first."""
     if order.checkpoints is None:
         return []
     found = [one for one in every(order.checkpoints) if isinstance(one, Checkpoint)]
-    return sorted(found, key=lambda one: one.manifest.instant.at, reverse=True)
+    return sorted(found, key=lambda one: one.manifest.instant.xmin, reverse=True)
 
 
 def _fitting(order: Order, connection: psycopg.Connection, standing: Standing) -> Checkpoint | None:
     """The latest checkpoint of this same database from before the migration was applied."""
     oid, system = _identity(connection)
-    for one in _all(order):
+    # By transactions, not by clocks: they need not agree.
+    end = end_of(connection, standing)
+    for one in every_checkpoint(order):
         manifest = one.manifest
         known = manifest.database.system_identifier
         same = manifest.database.oid == oid and (not known or not system or known == system)
@@ -157,7 +159,7 @@ def _fitting(order: Order, connection: psycopg.Connection, standing: Standing) -
             same
             and manifest.schema_name == order.target.schema
             and _is_of(one, standing, checksum)
-            and manifest.instant.at <= standing.row.started_at
+            and not is_visible(connection, end, manifest.instant.snapshot)
         ):
             return one
     return None
@@ -248,14 +250,3 @@ def _no_way(name: str, why: str) -> VendorRefused:
         reference="revert-no-way",
         hint="taly plan --database restore",
     )
-
-
-def instant_of(catalog: Catalog) -> Instant:
-    """When a catalog was read."""
-    assert catalog.instant is not None, "it was read, not thought out"
-    return catalog.instant
-
-
-def folder_of(checkpoint: Checkpoint) -> Path:
-    """Where its files lie."""
-    return checkpoint.path
