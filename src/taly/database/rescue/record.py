@@ -63,12 +63,16 @@ class Bits:
         """Empty, or with these ranges."""
         self._size = size
         self._bits = bytearray(size // 8 + 1)
+        self.count = 0
         for first, last in ranges:
             for number in range(first, min(last, size - 1) + 1):
                 self.add(number)
 
     def add(self, number: int) -> None:
         """Put a number in."""
+        if number in self:
+            return
+        self.count += 1
         self._bits[number >> 3] |= 1 << (number & 7)
 
     def __contains__(self, number: int) -> bool:

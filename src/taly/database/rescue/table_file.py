@@ -249,7 +249,7 @@ def _lines(path: Path, facts: TableFacts) -> Iterator[Any]:
             left -= len(line)
             if len(line) > longest or left < 0 or not line.endswith(b"\n"):
                 raise broken(path, "it holds more than was written")
-            yield json.loads(line)
+            yield json.loads(line.decode("utf-8"))
 
 
 def _learn(line: dict[str, Any], reasons: list[str], sets: list[tuple[str, ...]]) -> None:

@@ -68,7 +68,8 @@ class Work:
 
     def batches(self, reader: Reader, kinds: Sequence[Kind]) -> Iterator[Todo]:
         """What is still to be done of these kinds, a bounded amount at a time."""
-        if not any(getattr(self.facts.kinds, kind) for kind in kinds):
+        there = any(getattr(self.facts.kinds, kind) for kind in kinds)
+        if not there or self.settled.count == self.facts.rows:
             return
         batch: Todo = []
         size = 0
