@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from taly.database.carry import Carry, Passed, Proof, Since
 from taly.database.connection import Target, target_of
@@ -277,3 +278,9 @@ def made(server: Server, url: str, folder: Path) -> Iterator[Stage]:
         yield Stage(live_url=url, side_url=side, folder=folder)
     finally:
         _run(url, f"DROP DATABASE {SIDE} WITH (FORCE)")
+
+
+@pytest.fixture
+def stage(postgres_server: Server, postgres_url: str, tmp_path: Path) -> Iterator[Stage]:
+    """Two empty databases."""
+    yield from made(postgres_server, postgres_url, tmp_path)

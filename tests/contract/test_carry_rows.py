@@ -1,11 +1,11 @@
 """What was written since the backup is in the other database afterwards, whatever its type."""
 
-from pathlib import Path
-
 import pytest
-from tests.contract.carry_stage import Stage, made
+from tests.contract.carry_stage import Stage, stage
 
-from taly.sandbox.server import Server
+from taly.database.carry import Since
+
+__all__ = ["stage"]
 
 TYPES = r"""
 CREATE TYPE "Status" AS ENUM ('new', 'it''s done');
@@ -15,7 +15,8 @@ CREATE TABLE "User" (
     "id" SERIAL PRIMARY KEY, "Full Name" TEXT NOT NULL DEFAULT '', "status" "Status",
     "price" NUMERIC, "blob" BYTEA, "tags" TEXT[], "doc" JSONB, "raw" JSON, "at" TIMESTAMPTZ,
     "ratio" DOUBLE PRECISION, "n" positive, "states" "Status"[], "spot" POINT, "gap" INTERVAL,
-    "code" CHAR(5), "short" VARCHAR(7), "exact" NUMERIC(10,2), "bits" BIT(3), "ip" INET, "r" INT4RANGE,
+    "code" CHAR(5), "short" VARCHAR(7), "exact" NUMERIC(10,2), "bits" BIT(3), "ip" INET,
+    "r" INT4RANGE,
     "twice" INTEGER GENERATED ALWAYS AS ("id" * 2) STORED
 );
 CREATE TABLE "Order" (
@@ -35,9 +36,11 @@ INSERT INTO "Other One"."odd ""name"".x" SELECT '2024-01-01'::timestamptz + i * 
 """
 WRITES = r"""
 INSERT INTO "User" ("Full Name", "status", "price", "blob", "tags", "doc", "raw", "at", "ratio",
-                    "n", "states", "spot", "gap", "code", "short", "exact", "bits", "ip", "r") VALUES
+                    "n", "states", "spot", "gap", "code", "short", "exact", "bits", "ip", "r")
+  VALUES
   ('', 'new', 'NaN', '\x00ff5c0a09', '{}', '{"a": [1.0, null]}', '{"b":  2}', 'infinity', 'NaN',
-   1, '{new,"it''s done"}', '(1,2)', '1 mon 2 days -3 s', 'a', 'b  ', 1.5, '101', '10.0.0.1', '[1,5)'),
+   1, '{new,"it''s done"}', '(1,2)', '1 mon 2 days -3 s', 'a', 'b  ', 1.5, '101', '10.0.0.1',
+   '[1,5)'),
   (E'tab\t line\n back\\slash \\N \\. \r \x7f', 'it''s done', 1.10, '', '{a,"b c",NULL,"\\"}',
    'null', '1', '-infinity', '-Infinity', 2, '{}', '(0.1,-0)', 'P1Y', '', '', 0, '000', '::1/64',
    'empty'),
@@ -56,15 +59,11 @@ INSERT INTO keyless VALUES (7, 'x'), (7, 'x'), (NULL, NULL);
 UPDATE parted SET v = 'moved', k = k + 100 WHERE k = 5;
 DELETE FROM parted WHERE k IN (6, 20);
 INSERT INTO parted VALUES (0, 'zero');
-INSERT INTO "Other One"."odd ""name"".x" VALUES ('infinity', 'it''s done', ''), ('epoch', 'new', NULL);
+INSERT INTO "Other One"."odd ""name"".x"
+  VALUES ('infinity', 'it''s done', ''), ('epoch', 'new', NULL);
 DELETE FROM "Other One"."odd ""name"".x" WHERE id < '2024-01-01 03:30+00' AND id > '1980-01-01';
 """
 TABLES = ('"User"', '"Order"', "keyless", "parted", '"Other One"."odd ""name"".x"')
-
-
-@pytest.fixture
-def stage(postgres_server: Server, postgres_url: str, tmp_path: Path):
-    yield from made(postgres_server, postgres_url, tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["transactions", "hashes"])
@@ -84,3 +83,50 @@ def test_every_type_and_every_kind_of_write_is_carried_over(stage: Stage, mode: 
     assert stage.live("SELECT tgname FROM pg_trigger WHERE tgname ~ 'taly'") == []
     user = done.table("User")
     assert (user.live, user.carried, user.deleted) == (99, 17, 8)
+
+
+def test_rows_of_many_megabytes(stage: Stage) -> None:
+    stage.both("CREATE TABLE big (id int PRIMARY KEY, t text, b bytea)")
+    stage.backed_up()
+    stage.live(
+        "INSERT INTO big SELECT i, repeat(md5(i::text), 160000),"
+        " decode(repeat(md5(i::text), 100000), 'hex') FROM generate_series(1, 4) i"
+    )
+    stage.run()
+    query = "SELECT id, md5(t), md5(b), length(t) FROM big ORDER BY 1"
+    assert stage.side(query) == stage.live(query)
+
+
+def test_edge_text_survives_as_it_is(stage: Stage) -> None:
+    stage.both("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    stage.backed_up()
+    stage.live(
+        r"INSERT INTO t VALUES (1, '\N'), (2, E'\t\n\r\\'), (3, ''), (4, NULL), (5, 'NULL'),"
+        r" (6, '\.'), (7, E'\u00e9\u0301'), (8, '{\"a,b\"}'), (9, E'\x01\x7f')"
+    )
+    stage.run()
+    assert stage.side("SELECT * FROM t ORDER BY 1") == stage.live("SELECT * FROM t ORDER BY 1")
+
+
+def test_columns_that_only_the_target_has_stay_with_an_updated_row(stage: Stage) -> None:
+    stage.side("CREATE TABLE t (id int PRIMARY KEY, v text, old text DEFAULT 'default')")
+    stage.live("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    stage.side("INSERT INTO t VALUES (1, 'a', 'kept'), (2, 'b', 'too')")
+    stage.live("INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+    stage.backed_up()
+    stage.live("UPDATE t SET v = 'new' WHERE id = 1; INSERT INTO t VALUES (3, 'c')")
+    stage.run()
+    assert stage.side("SELECT * FROM t ORDER BY 1") == [
+        (1, "new", "kept"),
+        (2, "b", "too"),
+        (3, "c", "default"),
+    ]
+
+
+def test_a_backup_too_long_ago_for_its_transactions_is_compared_by_hashes(stage: Stage) -> None:
+    stage.both("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')")
+    stage.live("INSERT INTO t VALUES (2, 'b')")
+    old = stage.xid() - 2**31
+    done = stage.run(since=Since(xmin=old, window_end=None, snapshot=""))
+    assert stage.side("SELECT * FROM t ORDER BY 1") == [(1, "a"), (2, "b")]
+    assert (done.first.changes, done.first.carried) == (1, 1)
