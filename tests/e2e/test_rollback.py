@@ -197,15 +197,6 @@ def test_two_at_once_one_runs_and_the_other_names_it(sandbox: Callable[..., Sand
     assert json.loads(out)["run"] in second.stdout + second.stderr
 
 
-def test_a_breaking_migration_is_refused_and_says_why(sandbox: Callable[..., Sandbox]) -> None:
-    box = sandbox("breaking-migration", SPEED)
-    done = box.taly("rollback", "--to", "R3", "--yes")
-    assert done.returncode == ExitCode.REFUSED
-    said = done.stdout + done.stderr
-    assert "database-needs-" in said
-    assert box.control.writes() == []
-
-
 @pytest.mark.parametrize("command", ["status", "releases", "plan"])
 def test_reading_commands_write_nothing(sandbox: Callable[..., Sandbox], command: str) -> None:
     box = sandbox("taly-small", SPEED, shared=True)
