@@ -87,7 +87,8 @@ def ask_health(context: Context, snapshot: Snapshot) -> Mapping[str, Health]:
             checks.append((name, health))
     if not checks:
         return {}
-    with httpx2.Client(follow_redirects=False, verify=certificates()) as http:
+    tls = not all(check.url.startswith("http://") for _, check in checks)
+    with httpx2.Client(follow_redirects=False, verify=certificates(tls=tls)) as http:
         results = fan_out(lambda check: ask(check[1], http), checks, timeout_s=HEALTH_TIMEOUT_S)
     return {name: _health(name, result) for (name, _), result in zip(checks, results, strict=True)}
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, assert_never
 
+import httpx2
+
 from taly.app.context import Context
 from taly.engine.owner import Owner
 from taly.engine.runner import Engine
@@ -14,6 +16,7 @@ from taly.model.events import Recorded
 from taly.model.plan import Plan
 from taly.model.release import Mark
 from taly.model.run import Run, fold
+from taly.providers.http import certificates
 
 if TYPE_CHECKING:
     from taly.engine.durable import DurableExecutor
@@ -30,6 +33,7 @@ def engine_of(context: Context) -> Engine:
         providers=context.providers,
         clock=context.clock,
         owner=Owner.here(context.by),
+        http=httpx2.Client(follow_redirects=False, verify=certificates()),
         lease_s=context.environment.policy.lease_s,
     )
 

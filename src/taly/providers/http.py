@@ -58,11 +58,14 @@ class Answer:
 _reading_certificates = threading.Lock()
 
 
-def certificates(trust_env: bool = True) -> ssl.SSLContext:
+def certificates(trust_env: bool = True, *, tls: bool = True) -> ssl.SSLContext:
     """The certificates that this machine trusts, read once for all clients.
 
-    httpx reads them anew for each client, which takes longer than most requests.
+    httpx reads them anew for each client, which takes longer than most requests. Without `tls`,
+    for a client that only ever speaks plain HTTP, none are read, and nobody would be trusted.
     """
+    if not tls:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     with _reading_certificates:
         return _certificates(trust_env)
 
@@ -99,10 +102,11 @@ class VendorHttp:
         self._pause = pause
         self._refusals = refusals or {}
         # A proxy that the machine is set up for cannot reach this machine's own sandbox.
-        trust_env = httpx2.URL(base_url).host not in LOOPBACK
+        url = httpx2.URL(base_url)
+        trust_env = url.host not in LOOPBACK
         self._client = httpx2.Client(
             base_url=base_url,
-            verify=certificates(trust_env),
+            verify=certificates(trust_env, tls=url.scheme != "http"),
             # A secret store's line end is no part of the token.
             headers={"Authorization": f"Bearer {token.strip()}", "Accept": "application/json"},
             timeout=timeout_s,

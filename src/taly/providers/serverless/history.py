@@ -20,7 +20,7 @@ from taly.model.release import (
 from taly.providers.serverless import template as templates
 from taly.providers.serverless.aws_reads import UNREADABLE, AwsReads, at_once
 from taly.providers.serverless.directories import TEMPLATE_FILE, Directory
-from taly.providers.serverless.template import Template
+from taly.providers.serverless.template import Artifact, Template
 
 LOOKED_AT = 30
 """Directories whose template is read; a bucket that nobody prunes may hold thousands."""
@@ -45,7 +45,7 @@ class Content:
 def read_contents(
     reads: AwsReads, bucket: str, prefix: str, directories: Iterable[Directory]
 ) -> list[Content]:
-    """The templates of these directories and a HEAD of every artifact they name."""
+    """The templates of these directories, and whether the artifacts they name are there."""
 
     def read(directory: Directory) -> Content:
         key = f"{prefix}{directory.name}/{TEMPLATE_FILE}"
@@ -65,10 +65,19 @@ def read_contents(
 def with_artifacts(
     reads: AwsReads, bucket: str, directory: Directory, template: Template
 ) -> Content:
-    """Whether everything that the template names still exists, and what code it is."""
+    """Whether everything that the template names still exists, and what code it is.
+
+    A HEAD an artifact, but for those that the bucket just listed and whose sha the template holds.
+    """
     functions = templates.functions(template)
+    declared = templates.version_shas(template)
+    shas: dict[Artifact, str | None] = {
+        one.artifact: declared[one.logical]
+        for one in functions
+        if one.artifact and declared.get(one.logical) and _listed(one.artifact, bucket, directory)
+    }
     code = {one.artifact for one in functions if one.artifact}
-    shas = {artifact: reads.sha256(artifact, bucket) for artifact in code}
+    shas |= {artifact: reads.sha256(artifact, bucket) for artifact in code - shas.keys()}
     others = [one for one in templates.artifacts(template) if one not in code]
     missing = [one.key for one, sha in shas.items() if sha is None]
     missing += [one.key for one in others if not reads.exists(one, bucket)]
@@ -78,6 +87,10 @@ def with_artifacts(
     return Content(
         directory=directory, template=template, missing=tuple(sorted(missing)), code=digest
     )
+
+
+def _listed(artifact: Artifact, bucket: str, directory: Directory) -> bool:
+    return artifact.bucket in ("", bucket) and artifact.key in directory.keys
 
 
 def deployment_of(

@@ -10,13 +10,12 @@ from typing import Any
 Template = Mapping[str, Any]
 
 FUNCTION = "AWS::Lambda::Function"
+VERSION = "AWS::Lambda::Version"
 LAYER = "AWS::Lambda::LayerVersion"
 NESTED = "AWS::CloudFormation::Stack"
 OWN_BUCKET = "ServerlessDeploymentBucket"
 
-RENEWED = frozenset(
-    {"AWS::Lambda::Version", "AWS::ApiGateway::Deployment", "AWS::ApiGatewayV2::Deployment"}
-)
+RENEWED = frozenset({VERSION, "AWS::ApiGateway::Deployment", "AWS::ApiGatewayV2::Deployment"})
 """Types that get a new logical id with every deploy: their going is no loss."""
 
 REBUILT = frozenset(
@@ -102,6 +101,17 @@ def functions(template: Template) -> tuple[Function, ...]:
         for logical, resource in sorted(resources(template).items())
         if resource.get("Type") == FUNCTION
     )
+
+
+def version_shas(template: Template) -> Mapping[str, str]:
+    """Function's logical id → CodeSha256, where the framework made a version of its code."""
+    found = {}
+    for resource in resources(template).values():
+        properties = resource.get("Properties", {})
+        function = properties.get("FunctionName")
+        if resource.get("Type") == VERSION and isinstance(function, Mapping):
+            found[str(function.get("Ref"))] = str(properties.get("CodeSha256") or "")
+    return found
 
 
 def artifacts(template: Template) -> tuple[Artifact, ...]:
