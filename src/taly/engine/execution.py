@@ -2,13 +2,14 @@
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import suppress
 
 import httpx2
 
 from taly.engine.journal import Journal
 from taly.engine.reconcile import CANCELLED, End, reconcile
-from taly.engine.tasks import Job, Tasks
+from taly.engine.tasks import Job, Spawner, Tasks
 from taly.engine.verify import verify, verify_all
 from taly.model.events import (
     CancelRequested,
@@ -19,6 +20,10 @@ from taly.model.events import (
 from taly.model.plan import Plan, Step, StepKind
 from taly.model.ports import Clock, Provider
 from taly.model.run import Fold, Run, StepPhase
+
+
+Said = tuple[str, object]
+"""About what (a step's id, or `cancel`, `interrupt`, `abandon`), and what is said of it."""
 
 
 class Abandoned(BaseException):
@@ -50,7 +55,8 @@ class Execution:
         self._providers, self._clock, self._http = providers, clock, http
         self._max_threads = max_threads
         self._cancel_by = cancel_by
-        self._said: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()
+        self.said: queue.SimpleQueue[Said] = queue.SimpleQueue()
+        """What `conduct` is to be told next."""
         self._steps = {step.id: step for step in plan.steps}
         self._dependents: dict[str, list[str]] = {step.id: [] for step in plan.steps}
         self._missing: dict[str, int] = {}
@@ -64,17 +70,17 @@ class Execution:
     def cancel(self, by: str) -> None:
         """Start no new step and end the run as cancelled."""
         self.journal.stop(for_good=True)
-        self._said.put(("cancel", by))
+        self.said.put(("cancel", by))
 
     def interrupt(self) -> None:
         """Start no new step and leave the run to be resumed."""
         self.journal.stop(for_good=False)
-        self._said.put(("interrupt", None))
+        self.said.put(("interrupt", None))
 
     def abandon(self) -> None:
         """Write down nothing more and end at once. What is in flight at a vendor goes on there."""
         self.journal.lose(Abandoned())
-        self._said.put(("abandon", Abandoned()))
+        self.said.put(("abandon", Abandoned()))
 
     def result(self) -> Run:
         """The run as it stands; raises what stopped the work, if anything did."""
@@ -86,13 +92,23 @@ class Execution:
 
     def work(self) -> None:
         """Work until no step is under way and none may start; sets `ended`."""
-        tasks = Tasks(self._clock, self._max_threads)
+        conducting = self.conduct(Tasks(self._clock, self._max_threads))
+        with suppress(StopIteration):
+            next(conducting)
+            while True:
+                conducting.send(self.said.get())
+
+    def conduct(self, tasks: Spawner) -> Generator[None, Said, None]:
+        """The work: wants to be sent what was `said` wherever it pauses; sets `ended` at its end.
+
+        Whoever drives it may let time pass as it likes meanwhile: `work` waits, in a thread.
+        """
         try:
             if self._cancel_by:
                 self._cancel(self._cancel_by)
             self._begin(tasks)
             while self._under_way:
-                self._hear(tasks, *self._said.get())
+                self._hear(tasks, *(yield))
             self._finish()
         except BaseException as error:
             self._error = error
@@ -100,7 +116,7 @@ class Execution:
             tasks.close()
             self.ended.set()
 
-    def _begin(self, tasks: Tasks) -> None:
+    def _begin(self, tasks: Spawner) -> None:
         run = self._fold.run()
         phases = {step_id: step.phase for step_id, step in run.steps.items()}
         self._halted = run.cancel_requested or StepPhase.FAILED in phases.values()
@@ -116,12 +132,12 @@ class Execution:
             if phase is StepPhase.WAITING and not self._missing[step_id] and not self._halted:
                 self._start(tasks, step_id)
 
-    def _start(self, tasks: Tasks, step_id: str) -> None:
+    def _start(self, tasks: Spawner, step_id: str) -> None:
         self._under_way += 1
         job = self._job(self._steps[step_id], tasks)
-        tasks.spawn(job, lambda end: self._said.put((step_id, end)))
+        tasks.spawn(job, lambda end: self.said.put((step_id, end)))
 
-    def _job(self, step: Step, tasks: Tasks) -> Job[End]:
+    def _job(self, step: Step, tasks: Spawner) -> Job[End]:
         clock, http, pen = self._clock, self._http, self.journal
         if step.kind is StepKind.VERIFY_ALL:
             checks = [one for one in self._plan.steps if one.kind is StepKind.VERIFY]
@@ -141,7 +157,7 @@ class Execution:
         run_id = self.journal.lease.run_id
         return reconcile(step, run_id=run_id, provider=provider, clock=clock, pen=pen, past=past)
 
-    def _hear(self, tasks: Tasks, about: str, said: object) -> None:
+    def _hear(self, tasks: Spawner, about: str, said: object) -> None:
         if about == "cancel":
             self._cancel(str(said))
             return

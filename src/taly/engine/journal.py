@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from taly.engine.store.port import Lease, Store
@@ -131,10 +131,17 @@ class Heartbeat:
         self._stop.set()
 
     def _beat(self) -> None:
+        for pause_s in self.beats():
+            if self._stop.wait(pause_s):
+                return
+
+    def beats(self) -> Iterator[float]:
+        """Listen and renew, each time after the real seconds that are yielded; ends when lost."""
         lease = self._journal.lease
         every_s = lease.lease_s / 3
         renewed, heard = self._journal.tick(), False
-        while not self._stop.wait(min(self.LISTEN_S, every_s)):
+        while True:
+            yield min(self.LISTEN_S, every_s)
             try:
                 if not heard and (by := self._store.cancel_requested_by(lease.run_id)):
                     heard = True

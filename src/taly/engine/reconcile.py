@@ -14,7 +14,6 @@ Each clause was found necessary by killing processes at random: without 2 and 5,
 a third of the steps wrote twice. docs/adr/0001 has the figures.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, Protocol, assert_never
@@ -126,7 +125,7 @@ class _Reconciliation:
         self._refused: VendorError | None = None
         """The latest refusal, also when an operation in flight made us look again."""
         self._note = ""
-        self._said_at = 0.0
+        self._said_at = -SAY_S
 
     def run(self) -> Job[End]:
         """Clauses 2 to 5."""
@@ -354,7 +353,7 @@ class _Reconciliation:
                 reference=CANCELLED,
                 hint=f"taly resume {self._run_id}",
             )
-        now = time.monotonic()
+        now = self._pen.tick()
         if now - self._said_at >= SAY_S:
             self._said_at, self._note = now, note
             self._pen.append(StepProgressed(step=self._step.id, note=note, fraction=fraction))

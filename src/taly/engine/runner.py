@@ -8,7 +8,7 @@ import structlog
 
 import taly
 from taly.engine.execution import Execution
-from taly.engine.journal import Heartbeat, Journal
+from taly.engine.journal import Heartbeat, Journal, monotonic_s
 from taly.engine.owner import Owner
 from taly.engine.store.port import Lease, Store
 from taly.engine.tasks import MAX_THREADS
@@ -60,12 +60,16 @@ class Engine:
         http: httpx2.Client | None = None,
         lease_s: float = LEASE_S,
         max_threads: int = MAX_THREADS,
+        tick: Callable[[], float] = monotonic_s,
     ) -> None:
-        """`lease_s` counts real seconds, whatever the clock; `http` asks the applications."""
+        """`lease_s` counts real seconds, whatever the clock, as `tick` does.
+
+        `http` asks the applications.
+        """
         self._store, self._providers, self._clock = store, providers, clock
         self._owner = owner or Owner.here()
         self._http = http or httpx2.Client(follow_redirects=False)
-        self._lease_s, self._max_threads = lease_s, max_threads
+        self._lease_s, self._max_threads, self._tick = lease_s, max_threads, tick
         self._leases: dict[str, Lease] = {}
         self._under_way: dict[str, Execution] = {}
 
@@ -110,15 +114,25 @@ class Engine:
         once, to be resumed. Raises LeaseLost when another process took the run over,
         OutcomeUnknown when the store is out of reach.
         """
-        if run_id not in self._leases:
-            self.take_over(run_id)
-        lease = self._leases.pop(run_id)
-        execution = self._execution(lease, on_event)
+        execution = self.prepare(run_id, on_event)
         self._under_way[run_id] = execution
         try:
-            return self._wait_for(execution, lease)
+            return self._wait_for(execution)
         finally:
             del self._under_way[run_id]
+
+    def prepare(self, run_id: str, on_event: OnEvent = nobody) -> Execution:
+        """The execution of a run that was started or taken over here, with nothing done yet."""
+        if run_id not in self._leases:
+            self.take_over(run_id)
+        return self._execution(self._leases.pop(run_id), on_event)
+
+    def conclude(self, execution: Execution) -> Run:
+        """The run as its ended execution leaves it; one that is not over may be taken at once."""
+        run = execution.result()
+        if run.outcome is None:
+            self._store.let_go(execution.journal.lease)
+        return run
 
     def holds(self, run_id: str) -> bool:
         """Whether the run was started or taken over here, and waits to be executed."""
@@ -146,6 +160,7 @@ class Engine:
             clock=self._clock,
             after=last,
             on_event=listener.hear,
+            tick=self._tick,
         )
         return Execution(
             plan=plan,
@@ -158,7 +173,7 @@ class Engine:
             cancel_by=self._store.cancel_requested_by(lease.run_id),
         )
 
-    def _wait_for(self, execution: Execution, lease: Lease) -> Run:
+    def _wait_for(self, execution: Execution) -> Run:
         """Wait in this thread, which gets the signals, while others work."""
         interrupted = False
         with Heartbeat(store=self._store, journal=execution.journal, on_cancel=execution.cancel):
@@ -173,11 +188,9 @@ class Engine:
                         raise
                     interrupted = True
                     execution.interrupt()
-        run = execution.result()
-        if run.outcome is None:
-            self._store.let_go(lease)
-            if interrupted:
-                raise KeyboardInterrupt
+        run = self.conclude(execution)
+        if run.outcome is None and interrupted:
+            raise KeyboardInterrupt
         return run
 
     def _check_providers(self, plan: Plan) -> None:

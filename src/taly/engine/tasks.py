@@ -9,7 +9,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Generator
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from taly.model.ports import Clock
 
@@ -33,6 +33,18 @@ def run_alone(job: Job[Result], clock: Clock) -> Result:
             result: Result = end.value
             return result
         clock.sleep(seconds)
+
+
+class Spawner(Protocol):
+    """What runs jobs side by side: threads, or the simulator in virtual time."""
+
+    def spawn(self, job: Job[Result], then: Callable[[Result | BaseException], None]) -> None:
+        """Begin a job; `then` gets its result, or what it raised."""
+        ...
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        ...
 
 
 class Tasks:

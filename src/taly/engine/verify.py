@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 
 from taly.engine.reconcile import POLL_MAX_S, POLL_MIN_S, POLL_SHARE, End, Pen
-from taly.engine.tasks import Job, Tasks
+from taly.engine.tasks import Job, Spawner
 from taly.errors import TalyError, VendorError, VendorUnavailable
 from taly.model.environment import HealthCheck
 from taly.model.events import StepDone, StepFailed, StepProgressed, StepStarted, StepUnknown
@@ -57,7 +57,7 @@ def verify_all(
     clock: Clock,
     http: httpx2.Client,
     pen: Pen,
-    tasks: Tasks,
+    tasks: Spawner,
 ) -> Job[End]:
     """Verify every component once more, at the same time; returns the appended end.
 
