@@ -35,6 +35,18 @@ class Way:
             if table.oid in now:
                 yield table, now[table.oid]
 
+    def inherited(self, table: Table, *, now: bool = False) -> frozenset[str]:
+        """Columns that a partition or child has from its parents: only there they can be changed.
+
+        `now`: by the catalog as it is, else by the one from before.
+        """
+        tables = self.after.tables if now else self.before.tables
+        by_place = {quoted(one.schema, one.name).replace('"', ""): one for one in tables}
+        parents = [by_place.get(name.replace('"', "")) for name in table.parents]
+        return frozenset(
+            column.name for one in parents if one is not None for column in one.columns
+        )
+
     def gone(self) -> tuple[Table, ...]:
         """The tables that are no more, oldest first."""
         now = {table.oid for table in self.after.tables}

@@ -23,7 +23,10 @@ def take_back(way: "Way") -> None:
     }
     for before, after in way.kept():
         now = {column.attnum: column for column in after.columns}
+        theirs = way.inherited(before)
         for column in before.columns:
+            if column.name in theirs:
+                continue
             if column.attnum in now:
                 _changed(way, before, column, now[column.attnum], names)
             else:
@@ -53,17 +56,25 @@ def _changed(way: "Way", table: Table, old: Column, new: Column, names: dict[str
     if old.generated != new.generated:
         way.gaps.append(f"{place} was generated, and is no more: it must be made anew by hand")
         return
-    if retyped:
-        back = way_back(old.name, old.type, new.type)
+    if retyped or old.collation != new.collation:
+        back = way_back(old.name, old.type, new.type) if retyped else f"TYPE {old.type}"
         if back is None:
             way.gaps.append(f"{place}: no cast leads from {new.type} back to {old.type} for sure")
             return
         if old.default or new.default:
             way.say(f"{alter} DROP DEFAULT")
-        way.say(f"{alter} {back}")
+        way.say(f"{alter} {_collated(back, old, new)}")
     _default(way, alter, old, new, again=retyped)
     _identity(way, alter, old, new)
     _required(way, alter, table, old, new)
+
+
+def _collated(back: str, old: Column, new: Column) -> str:
+    """A type without COLLATE gets its own collation, not the one that the column had."""
+    collation = old.collation or ('pg_catalog."default"' if new.collation else "")
+    if not collation:
+        return back
+    return back.replace(f"TYPE {old.type}", f"TYPE {old.type} COLLATE {collation}", 1)
 
 
 def _default(way: "Way", alter: str, old: Column, new: Column, *, again: bool) -> None:

@@ -91,8 +91,10 @@ def _new_columns(before: Table, after: Table) -> list[Any]:
 
 def _columns(way: "Way") -> None:
     for before, after in way.kept():
+        theirs = way.inherited(after, now=True)
         for column in _new_columns(before, after):
-            way.say(f"ALTER TABLE {_place(after)} DROP COLUMN {quoted(column.name)}")
+            if column.name not in theirs:
+                way.say(f"ALTER TABLE {_place(after)} DROP COLUMN {quoted(column.name)}")
 
 
 def _sequences(way: "Way") -> None:

@@ -53,10 +53,11 @@ def _whole(way: "Way", word: str, before: Iterable[Any], after: Iterable[Any]) -
 
 def _columns(way: "Way", before: Table, after: Table) -> None:
     now = {column.attnum: column.name for column in after.columns}
+    theirs = way.inherited(before)
     names = [
         (now[column.attnum], column.name)
         for column in before.columns
-        if now.get(column.attnum, column.name) != column.name
+        if now.get(column.attnum, column.name) != column.name and column.name not in theirs
     ]
     place = quoted(before.schema, before.name)
     for new, old in ordered(names):

@@ -99,6 +99,8 @@ def _indexes(way: "Way", before: Table, after: Table) -> None:
             way.gaps.append(f"index {one.name} was INVALID before: it is not made again")
             continue
         text = one.definition
+        if before.kind == "partitioned":  # else it stays INVALID: its partitions have none
+            text = text.replace(" ON ONLY ", " ON ", 1)
         if one.name in way.concurrent:
             text = text.replace("INDEX", "INDEX CONCURRENTLY", 1)
         way.afterwards.append(text)

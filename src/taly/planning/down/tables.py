@@ -184,7 +184,14 @@ def _retype(mirror: Mirror, table: Table, command: Node) -> None:
             columns=(before.name,),
             why=f"column {was.name}.{before.name} is converted: its original values are not kept",
         )
-    _alter_column(mirror, table, command.name, lambda one: replace(one, type=wanted))
+    clause = definition.coll_clause.collname if definition.HasField("coll_clause") else ()
+    collation = ".".join(quoted(part) for part in strings(clause))
+    _alter_column(
+        mirror,
+        table,
+        command.name,
+        lambda one: replace(one, type=wanted, collation=collation),
+    )
 
 
 def _default(mirror: Mirror, table: Table, command: Node) -> None:

@@ -47,12 +47,41 @@ def _rebuild(way: "Way", before: Enum, after: Enum) -> None:
     aside = _aside(way, before)
     way.say(_create(before))
     for table, now in way.kept():
+        _free(way, table, now, before)
+    for table, now in way.kept():
         current = {column.attnum: column for column in now.columns}
         for column in table.columns:
             if column.attnum in current and _is_of(column, before):
                 _convert(way, table, column)
                 _guard(way, now, current[column.attnum], added)
     way.last.append(f"DROP TYPE {quoted(before.schema, aside)}")
+
+
+def _free(way: "Way", table: Table, now: Table, enum: Enum) -> None:
+    """Checks and indexes with a value of the type in them go for a while: they keep the old one."""
+    place = quoted(table.schema, table.name)
+    left = {one.oid for one in now.constraints}
+    for check in table.constraints:
+        if (
+            check.kind in ("check", "exclude")
+            and check.oid in left
+            and _names(check.definition, enum)
+        ):
+            name = quoted(check.name)
+            way.say(f"ALTER TABLE {place} DROP CONSTRAINT {name}")
+            way.afterwards.append(f"ALTER TABLE {place} ADD CONSTRAINT {name} {check.definition}")
+    left = {one.oid for one in now.indexes}
+    for index in table.indexes:
+        if index.valid and index.oid in left and _names(index.definition, enum):
+            way.say(f"DROP INDEX {quoted(table.schema, index.name)}")
+            text = index.definition
+            if table.kind == "partitioned":
+                text = text.replace(" ON ONLY ", " ON ", 1)
+            way.afterwards.append(text)
+
+
+def _names(definition: str, enum: Enum) -> bool:
+    return f"::{enum.schema}.{enum.name}" in bare(definition)
 
 
 def _is_of(column: Column, enum: Enum) -> bool:
