@@ -21,7 +21,6 @@ from taly.model.plan import Plan, Step, StepKind
 from taly.model.ports import Clock, Provider
 from taly.model.run import Fold, Run, StepPhase
 
-
 Said = tuple[str, object]
 """About what (a step's id, or `cancel`, `interrupt`, `abandon`), and what is said of it."""
 
