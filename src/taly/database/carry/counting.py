@@ -34,6 +34,7 @@ def assert_counts(
         expected = (
             there
             - fates.get("kept", 0)
+            - _absent(move, work)
             + number(
                 move.target,
                 f"SELECT count(*) FROM {move.scratch.at('f', work)}"
@@ -70,6 +71,18 @@ def _there(move: Move, work: Work, spans: list[Span]) -> tuple[int, int]:
         f" FROM {work.target_only}{q(*work.target)} t",
     )[0]
     return int(row[0]), int(row[1])
+
+
+def _absent(move: Move, work: Work) -> int:
+    """Rows of the target that the live database never had, and nobody has brought since."""
+    if not work.key:
+        return 0
+    a, f = (move.scratch.at(kind, work) for kind in "af")
+    return number(
+        move.target,
+        f"SELECT count(*) FROM {a} a WHERE {move.scratch.there(work, 'a.k')} AND NOT EXISTS"
+        f" (SELECT FROM {f} f WHERE f.k = a.k AND f.fate NOT IN ('kept', 'deleted'))",
+    )
 
 
 def _age(xid: int) -> str:
