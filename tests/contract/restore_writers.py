@@ -72,15 +72,16 @@ class Writer:
             "price": price,
         }
         try:
-            connection.execute(statement.encode(), given)
+            changed = connection.execute(statement.encode(), given).rowcount
         except psycopg.OperationalError:
             self.unsure.setdefault(booking, {self.known.get(booking, GONE)}).add(becomes)
             connection.close()
         except psycopg.Error:
             pass  # the database said no: the old schema does not know a refund
         else:
-            self.known[booking] = becomes
-            self.said_yes += 1
+            if changed:  # else it is not there any more: the old schema had no place for it
+                self.known[booking] = becomes
+                self.said_yes += 1
 
 
 @dataclass

@@ -6,6 +6,7 @@ from contextlib import suppress
 import psycopg
 
 from taly.database.carry import take_away
+from taly.database.carry.capture import schema_of
 from taly.database.checkpoint.session import explained
 from taly.database.restore.asides import aside_of
 from taly.database.restore.fence import Fence
@@ -36,7 +37,12 @@ def hang_up(work: Work) -> None:
 
 def remove_capture(job: Job, database: str) -> None:
     """Take the triggers and tables away by which a carry-over saw what changed in a database."""
-    take_away(job.place(database), job.work)
+
+    def tell(note: str, fraction: float | None = None) -> None:
+        with suppress(Interrupted):  # that it must stop is known
+            job.say(note, fraction)
+
+    take_away(job.place(database), job.work, tell)
 
 
 def _left(work: Work) -> Iterator[str]:
@@ -60,26 +66,25 @@ def _left(work: Work) -> Iterator[str]:
 
 def _removed(work: Work, fence: Fence) -> Iterator[str]:
     job = work.job
-    commands = dict(zip(("capture", "side", "bundle"), _commands(work), strict=True))
-    todo: dict[str, Callable[[], object]] = {
-        "capture": lambda: remove_capture(job, job.database),
-        "side": lambda: None if job.undoes else fence.drop(job.side),
-        "bundle": lambda: work.bundle.discard() if work.bundle else None,
-    }
-    for what, remove in todo.items():
+    todo: tuple[Callable[[], object], ...] = (
+        lambda: None if job.undoes else fence.drop(job.side),
+        lambda: work.bundle.discard() if work.bundle else None,
+        lambda: remove_capture(job, job.database),  # it may have to wait for somebody's lock
+    )
+    for remove, command in zip(todo, _commands(work), strict=True):
         try:
             remove()
         except (TalyError, psycopg.Error, OSError):
-            if commands[what]:
-                yield commands[what]
+            yield command
 
 
 def _commands(work: Work) -> Iterator[str]:
     job = work.job
-    at = f"on {server_of(job.target)}"
-    yield f"taly resume {job.run}   (removes the capture of changes in {job.target.place})"
-    yield "" if job.undoes else f'dropdb --force --if-exists "{job.side}"   ({at})'
+    at = f"   (on {server_of(job.target)})"
+    yield "" if job.undoes else f'dropdb --force --if-exists "{job.side}"{at}'
     yield f"rm -r {work.bundle.path}" if work.bundle else ""
+    drop = f'DROP SCHEMA IF EXISTS "{schema_of(job.work)}" CASCADE'
+    yield f"psql {job.database} -c '{drop}'{at}"
 
 
 def told(job: Job, error: Exception, left: tuple[str, ...] = ()) -> Exception:

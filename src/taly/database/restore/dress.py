@@ -18,8 +18,9 @@ FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = %s
 """
 GRANTS = """
 SELECT CASE a.grantee WHEN 0 THEN NULL ELSE r.rolname END, a.privilege_type, a.is_grantable
-FROM pg_database d CROSS JOIN aclexplode(d.datacl) WITH ORDINALITY a (grantor, grantee, privilege_type,
-  is_grantable, number) LEFT JOIN pg_roles r ON r.oid = a.grantee
+FROM pg_database d CROSS JOIN aclexplode(d.datacl) WITH ORDINALITY
+  a (grantor, grantee, privilege_type, is_grantable, number)
+  LEFT JOIN pg_roles r ON r.oid = a.grantee
 WHERE d.datname = %s AND (a.grantee = 0 OR r.oid IS NOT NULL) ORDER BY a.number
 """
 SETTINGS = """

@@ -46,14 +46,13 @@ def restore(
 def _done(job: Job, fence: Fence) -> Mapping[str, str]:
     work = None
     try:
-        gate = Gate(job)
         start = start_of(job, fence)
         work = Work(
             job=job,
             fence=fence,
             start=start,
             incoming=start.aside.name if start.aside else job.side,
-            gate=gate,
+            gate=Gate(job),
         )
         _clear(work)
         receipt = go(work)
