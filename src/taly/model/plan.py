@@ -165,6 +165,8 @@ class DatabaseOutlook:
     """Columns that were renamed or retyped and whose values no hint says how to read back."""
     pause_s: float | None = None
     """For how long writes have to wait; None = they need not."""
+    restore_s: float | None = None
+    """How long a restore is expected to take; None = it cannot be done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

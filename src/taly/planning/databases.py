@@ -10,6 +10,7 @@ from taly.model.plan import (
     DatabaseVerdict,
     DatabaseWay,
     Disposition,
+    Forecast,
     Migration,
     Step,
     StepKind,
@@ -156,8 +157,7 @@ def _taken(
         return make_part(component, seen, target, Disposition.REFUSED, why, findings=found)
     offered = planning.steps_of(seen, target)
     steps = in_needs_order([step for step in offered if step.kind is KINDS[chosen]])
-    if outlook.checkpoint:
-        steps = [_from_checkpoint(step, outlook.checkpoint) for step in steps]
+    steps = [_informed(step, outlook) for step in steps]
     findings = standing(seen, target.id, steps, planning.now)
     if not steps:
         text = f"provider {component.provider} has no steps toward {target.label}"
@@ -175,8 +175,14 @@ def _taken(
     )
 
 
-def _from_checkpoint(step: Step, checkpoint: str) -> Step:
-    return replace(step, address={**step.address, "checkpoint": checkpoint})
+def _informed(step: Step, outlook: DatabaseOutlook) -> Step:
+    """With what only the outlook knows: where to start from, and how long it takes."""
+    if outlook.checkpoint:
+        step = replace(step, address={**step.address, "checkpoint": outlook.checkpoint})
+    if step.kind is StepKind.RESTORE and outlook.restore_s is not None:
+        basis = "by the database's size"
+        step = replace(step, forecast=Forecast(seconds=outlook.restore_s, basis=basis))
+    return step
 
 
 def _conversions(
