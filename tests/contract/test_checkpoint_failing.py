@@ -282,3 +282,13 @@ def test_the_server_has_no_room(stage: Stage) -> None:
 
     error = explained(stage.target, psycopg.errors.DiskFull("could not extend file"))
     assert error.reference == "database-disk-full"
+
+
+def test_a_disk_that_fills_up_at_the_very_end_leaves_no_copy_on_the_server(
+    failing: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settle(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("taly.database.checkpoint.folder._settle", settle)
+    assert failing("template").reference == "checkpoint-no-space"

@@ -295,3 +295,10 @@ def test_a_team_s_own_way_down_that_does_not_work_is_said_before_it_is_needed(
     assert down.source == "team"
     assert not down.proven
     assert "no_such_table" in down.reason
+
+
+def test_a_table_whose_name_has_a_dot_is_not_mistaken_for_one_in_a_schema(stage: Stage) -> None:
+    stage.run('CREATE SCHEMA a; CREATE TABLE a.b (v text); CREATE TABLE "a.b" (v text)')
+    stage.migration("20250303_dots", 'DROP TABLE "a.b"')
+    kept = {(one.table_schema, one.table) for one in stage.checkpoint().manifest.destroyed}
+    assert ("public", "a.b") in kept

@@ -159,6 +159,13 @@ def test_a_manifest_that_was_changed_is_refused(
     assert said in unreadable.reason
 
 
+def test_what_nests_too_deep_is_no_manifest(stage: Stage) -> None:
+    made = stage.checkpoint()
+    (made.path / MANIFEST).write_text("[" * 100_000, "utf-8")
+    with pytest.raises(Refused, match="no such document"):
+        load(made.path)
+
+
 def test_a_manifest_is_read_strictly(stage: Stage) -> None:
     made = stage.checkpoint()
     odd = Manifest.model_construct(**{**dict(made.manifest), "large_objects": "3"})

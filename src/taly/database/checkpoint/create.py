@@ -102,18 +102,28 @@ def create(order: Order) -> Checkpoint:
     """
     check_no_deploy(order.target)
     name = name_for(order.label, order.commit, order.now)
+    template = ""
     try:
         with making(order.base, name) as folder:
             parts = _fill(order, folder)
-            try:
-                parts.ways_down = _ways_down(order, parts, folder)
-                write_file(folder / MANIFEST, sealed(_manifest(order, name, parts, folder)))
-            except BaseException:
-                _drop_template(order.target, parts.backup.template)
-                raise
-    except OSError as error:
-        raise _not_written(order, error) from error
+            template = parts.backup.template
+            parts.ways_down = _ways_down(order, parts, folder)
+            write_file(folder / MANIFEST, sealed(_manifest(order, name, parts, folder)))
+    except BaseException as error:
+        if template and not _is_whole(order.base / name, template):
+            copies.drop_database(order.target, template)
+        if isinstance(error, OSError):
+            raise _not_written(order, error) from error
+        raise
     return load(order.base / name)
+
+
+def _is_whole(path: Path, template: str) -> bool:
+    """Whether a checkpoint got its name before something failed: then the copy belongs to it."""
+    try:
+        return load(path).manifest.backup.template == template
+    except Refused:
+        return False
 
 
 def _fill(order: Order, folder: Path) -> _Parts:
@@ -157,14 +167,9 @@ def _from_template(order: Order, folder: Path) -> _Parts:
             _content(order, folder, connection, parts, order.report)
         copies.seal_database(target, name)
     except BaseException:
-        _drop_template(target, name)
+        copies.drop_database(target, name)
         raise
     return parts
-
-
-def _drop_template(target: Target, name: str) -> None:
-    if name:
-        copies.drop_database(target, name)
 
 
 def _from_snapshot(order: Order, folder: Path, kind: Backup, why: str) -> _Parts:

@@ -20,7 +20,8 @@ SELECT c.oid, n.nspname, c.relname, c.relkind FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
-NAMED = RELATION + " AND (n.nspname, c.relname) IN ((%s, %s), (%s, %s)) LIMIT 1"
+# A table "a.b" and a table b in schema a have the same name in a migration's losses: both are kept.
+NAMED = RELATION + " AND (n.nspname, c.relname) IN ((%s, %s), (%s, %s))"
 WITHIN = RELATION + " AND n.nspname = %s AND NOT c.relispartition"
 BY_OID = RELATION + " AND c.oid = %s"
 OF_TYPE = """

@@ -215,7 +215,7 @@ def unsealed(kind: type[M], path: Path) -> M:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise broken(path, f"{where}: {first['msg']}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise broken(path, "it is no such document, or not all of it") from error
 
 

@@ -103,9 +103,7 @@ def _major(backup: BackupFacts) -> int:
     return int(found.group(0)) if found else 0
 
 
-def unlike(
-    checkpoint: Checkpoint, connection: psycopg.Connection, report: Report
-) -> Iterator[str]:
+def unlike(checkpoint: Checkpoint, connection: psycopg.Connection, report: Report) -> Iterator[str]:
     """What a restored backup does not hold as it should: tables by count and checksum, schema."""
     manifest = checkpoint.manifest
     found = {_place(one): one for one in contents(connection, tables(connection), report)}
