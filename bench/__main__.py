@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import clients, machine, planner, report, startup, ten, thousand
+from bench import clients, database, machine, planner, report, startup, ten, thousand
 from bench.figures import Figure, could_not
 
 OUTPUT = Path(__file__).with_name("results.json")
@@ -50,6 +50,7 @@ def measurements(options: argparse.Namespace) -> dict[str, Measurement]:
             "c": partial(planner.measure, sizes=(25, 50, 100), deploys=50, n=1),
             "d": partial(startup.measure, n=1, scenario="taly-small"),
             "e": partial(clients.left_out, "not measured with --quick"),
+            "f": partial(database.measure, sizes=(3_000, 9_000), compared=False),
         }
     compared = partial(clients.measure, {"sequence": 1, "parallel": 3, "taly": 3})
     left_out = partial(clients.left_out, "not measured with --no-clients")
@@ -59,6 +60,11 @@ def measurements(options: argparse.Namespace) -> dict[str, Measurement]:
         "c": partial(planner.measure, sizes=(250, 500, 1000), deploys=1000, n=5),
         "d": partial(startup.measure, n=7),
         "e": left_out if options.no_clients else compared,
+        "f": partial(
+            database.measure,
+            sizes=sorted({max(1, options.rows // share) for share in (10, 3, 1)}),
+            compared=not options.no_clients,
+        ),
     }
 
 
@@ -78,9 +84,17 @@ def taken(part: str, measure: Measurement) -> Sequence[Figure]:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, one run each")
-    parser.add_argument("--only", default="", metavar="PARTS", help="e.g. `ac`: only these")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="PARTS",
+        help="e.g. `acf`: only these; f takes g, h and i along",
+    )
     parser.add_argument("--no-clients", action="store_true", help="leave the comparison (e) out")
     parser.add_argument("--real-time", action="store_true", help="(a) at clock ×1 too: 6 min more")
+    parser.add_argument(
+        "--rows", type=int, default=10_000_000, help="(f)–(i): rows of the largest database"
+    )
     parser.add_argument("--docs", action="store_true", help="put the figures into the docs too")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes")
     return parser.parse_args(arguments)
