@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import psycopg
 import pytest
-from tests.contract.rescue_stage import Stage, lines, table
+from tests.contract.rescue_stage import NOW, Stage, lines, table
+
+from taly.database.rescue.merge import merge
 
 PETS = table("pets", {"id": "integer", "name": "text", "age": "integer"}, "id")
 
@@ -183,9 +186,6 @@ def test_a_second_replay_changes_nothing_even_where_rows_were_deleted_since(pets
 
 def test_a_replay_that_was_not_committed_does_not_count(pets: Stage) -> None:
     reader = pets.bundle((PETS, [row("1", "Rex", "1")]))
-    from tests.contract.rescue_stage import NOW
-
-    from taly.database.rescue.merge import merge
 
     with pets.connected() as connection:
         merge(connection, reader, now=NOW, place="here")
@@ -196,9 +196,6 @@ def test_a_replay_that_was_not_committed_does_not_count(pets: Stage) -> None:
 
 def test_a_replay_that_was_committed_and_not_confirmed_counts(pets: Stage) -> None:
     reader = pets.bundle((PETS, [row("1", "Rex", "1")]))
-    from tests.contract.rescue_stage import NOW
-
-    from taly.database.rescue.merge import merge
 
     with pets.connected() as connection:
         merge(connection, reader, now=NOW, place="here")
@@ -327,3 +324,45 @@ def test_computed_columns_are_computed(stage: Stage) -> None:
     t = table("t", {"id": "integer", "twice": "integer"}, "id")
     assert stage.one(stage.bundle((t, [row("4", "8")]))).fates == {"inserted": 1}
     assert stage.run("SELECT * FROM t") == [(4, 8)]
+
+
+def test_a_deletion_is_no_failure_where_nothing_can_be_deleted(stage: Stage) -> None:
+    stage.run("CREATE TABLE log (x integer); INSERT INTO log VALUES (1)")
+    gone = table("gone", {"x": "integer"}, "x")
+    log = table("log", {"x": "integer"})
+    deleted = [row("1", kind="deleted")]
+    merged = stage.merge(stage.bundle((gone, deleted), (log, deleted)))
+    assert not merged.left
+    assert [dict(one.fates) for one in merged.tables] == [{"nothing": 1}, {"kept": 1}]
+
+
+def test_settings_of_the_callers_transaction_are_as_they_were(pets: Stage) -> None:
+    reader = pets.bundle((PETS, [row("1", "Rex", "1")]))
+    with pets.connected() as connection:
+        connection.execute("SET LOCAL search_path = public; SET LOCAL datestyle = 'German, DMY'")
+        merge(connection, reader, now=NOW, place="here")
+        shown = connection.execute("SELECT current_setting('search_path'), name FROM pets")
+        assert shown.fetchall() == [("public", "Rex")]
+        assert connection.execute("SHOW datestyle").fetchone() == ("German, DMY",)
+
+
+def test_it_never_commits_and_wants_a_transaction(pets: Stage) -> None:
+    reader = pets.bundle((PETS, [row("1", "Rex", "1")]))
+    with pets.connected() as connection:
+        connection.autocommit = True
+        with pytest.raises(ValueError, match="in a transaction"):
+            merge(connection, reader, now=NOW, place="here")
+    assert pets.run("SELECT * FROM pets") == []
+
+
+def test_others_who_write_the_same_rows_wait_and_lose_nothing(pets: Stage) -> None:
+    """Between looking at a row and writing it nobody else can change it."""
+    pets.run("INSERT INTO pets VALUES (1, 'Old', 1)")
+    base = {"id": "1", "name": "Old", "age": "1"}
+    reader = pets.bundle((PETS, [row("1", "Rex", "3", base=base)]))
+    with pets.connected() as connection:
+        merge(connection, reader, now=NOW, place="here")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            pets.run("SET lock_timeout = 100; UPDATE pets SET name = 'Newest' WHERE id = 1")
+    pets.run("UPDATE pets SET name = 'Newest' WHERE id = 1")
+    assert pets.run("SELECT * FROM pets") == [(1, "Newest", 3)]

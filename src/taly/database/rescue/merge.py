@@ -1,6 +1,6 @@
 """Put a bundle back: a merge of three in the caller's transaction; nothing newer is overwritten."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -9,13 +9,14 @@ from psycopg.pq import TransactionStatus
 
 from taly.database.rescue import record
 from taly.database.rescue.bundle import Reader
-from taly.database.rescue.deciding import Value, Verdict, decide
+from taly.database.rescue.deciding import Decision, Value, Verdict, decide
 from taly.database.rescue.keyless import put_missing
 from taly.database.rescue.manifest import Kind
 from taly.database.rescue.outcome import Fate, Merged, Told
 from taly.database.rescue.parents import Waiting, bring_in, ready
 from taly.database.rescue.present import in_order, present, refer
 from taly.database.rescue.session import exact, forward, quiet
+from taly.database.rescue.table_file import RescuedRow
 from taly.database.rescue.work import Noted, Options, Todo, Work, all_of, attempt
 from taly.database.rescue.writing import (
     Candidate,
@@ -28,6 +29,7 @@ from taly.database.rescue.writing import (
 
 Progress = Callable[[int, int], None]
 ALL = Options()
+NOTHING = Decision(verdict="nothing")
 
 
 def merge(
@@ -141,13 +143,23 @@ class _Merger:
         elif gone := [name for name in work.key if name not in work.table.types]:
             why = f"its key is not there: {', '.join(gone)}"
         if why:
-            for batch in work.batches(self._reader, ("row", "columns", "deleted")):
-                for number, row in batch:
-                    work.leave(number, row, why)
+            for number, row in self._untouched(work, ("row", "columns")):
+                work.leave(number, row, why)
+            for number, row in self._untouched(work, ("deleted",)):
+                work.settle(number, row, NOTHING, "nothing")
         elif not work.key:
-            for batch in work.batches(self._reader, ("columns", "deleted")):
-                for number, row in batch:
-                    work.leave(number, row, "the table has no key that finds its row")
+            why = "the table has no key that finds its row"
+            for number, row in self._untouched(work, ("columns",)):
+                work.leave(number, row, why)
+            for number, row in self._untouched(work, ("deleted",)):
+                if self._options.deletes:
+                    work.leave(number, row, why)
+                else:
+                    work.settle(number, row, NOTHING, "kept")
+
+    def _untouched(self, work: Work, kinds: Sequence[Kind]) -> Iterator[tuple[int, RescuedRow]]:
+        for batch in work.batches(self._reader, kinds):
+            yield from batch
 
     def _rows(self, work: Work) -> None:
         if work.key:
