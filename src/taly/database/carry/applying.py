@@ -128,7 +128,8 @@ class Applying:
         missing = (
             f'SELECT t.* FROM (SELECT t.*, {hashed} AS "taly h",'
             f' row_number() OVER (PARTITION BY {hashed}) AS "taly r" FROM {o} t) t'
-            f' WHERE "taly r" > (SELECT count(*) FROM {s} s WHERE s.h = "taly h")'
+            f' LEFT JOIN (SELECT h, count(*) AS n FROM {s} GROUP BY h) l ON l.h = t."taly h"'
+            ' WHERE t."taly r" > coalesce(l.n, 0)'
         )
         self.keep_keyless(work, missing, MASS)
 

@@ -18,7 +18,7 @@ from taly.database.carry.passing import Pass
 from taly.database.carry.scratch import Scratch
 from taly.database.carry.session import close, explained, opened
 from taly.database.carry.shape import Shape
-from taly.database.carry.sql import lit, number, rows, run
+from taly.database.carry.sql import number, rows, run
 from taly.database.carry.views import Views
 from taly.database.carry.work import Name, Works, read_works
 from taly.database.connection import Target
@@ -75,7 +75,7 @@ class Carry:
         self._spans: list[Span] = []
         self._views = Views()
         self._last = ""
-        self._passes = self._objects = 0
+        self._passes = self._objects = self._objects_seen = 0
         self.blocked_s = 0.0
         """How long writers waited, as far as we know."""
 
@@ -92,7 +92,7 @@ class Carry:
             start = number(self._worker, OWN)
             self._worker.commit()
             self._spans, self._last, self._passes = [(start, start)], "", 0
-            self._live, self._again = {}, set()
+            self._live, self._again, self._objects_seen = {}, set(), 0
             self._shape = Shape(self._control)
             found = install(self._control, self._works, self._name, self._say)
             self._uncaptured = frozenset(found)
@@ -114,11 +114,12 @@ class Carry:
     @contextmanager
     def blocked(self, *, limit_s: float) -> Iterator[None]:
         """Writers of the source wait; raises VendorUnavailable `carry-locked` when not in time."""
-        with self._explained():
-            self._blocker = opened(self._from, self._name)
-            lock(self._blocker, self._works, self._ledger, limit_s, self._say)
         began = time.monotonic()
         try:
+            with self._explained():
+                self._blocker = opened(self._from, self._name)
+                lock(self._blocker, self._works, self._ledger, limit_s, self._say)
+            began = time.monotonic()
             yield
         finally:
             self.blocked_s += time.monotonic() - began
@@ -238,10 +239,13 @@ class Carry:
 
     def _carry_objects(self, move: Move) -> int:
         since = move.since
-        if since is not None and self._last:
-            xmin = number(move.source, f"SELECT pg_snapshot_xmin({lit(self._last)})::text::bigint")
-            since = Since(xmin=xmin, window_end=None, snapshot=self._last)
-        return objects.carry(move.source, move.target, since, self._say)
+        if self._objects_seen:
+            since = Since(xmin=self._objects_seen, window_end=None, snapshot="")
+        count = objects.carry(move.source, move.target, since, self._say)
+        self._objects_seen = number(
+            move.source, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+        )
+        return count
 
     def _write_bundle(self, move: Move, proof: Proof) -> None:
         for work, found in zip(self._works.tables, proof.tables, strict=True):

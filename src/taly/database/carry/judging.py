@@ -104,18 +104,21 @@ def find_deletes(
     d, w, s = (scratch.at(kind, work) for kind in "dws")
     table = f"{work.target_only}{q(*work.target)}"
     run(target, f"ANALYZE {w}")
-    spared = f"SELECT FROM {scratch.at('a', work)} a WHERE a.k = {there_key(work)}"
+    spared = f"SELECT FROM {scratch.at('a', work)} a WHERE a.k = d.k"
     run(
         target,
         f"INSERT INTO {d} (kh, k, verdict, why)"
         f" SELECT DISTINCT w.kh, {there_key(work)}, 'delete', ''"
         f" FROM {w} w JOIN {table} t ON {there_is(work, 'w.k')}"
-        f" WHERE NOT EXISTS (SELECT FROM {s} s WHERE s.kh = w.kh AND s.k = w.k)"
-        f" AND NOT EXISTS ({spared})",
+        f" WHERE NOT EXISTS (SELECT FROM {s} s WHERE s.kh = w.kh AND s.k = w.k)",
     )
-    found = number(target, f"SELECT count(*) FROM {d}")
+    run(target, f"UPDATE {d} d SET verdict = 'absent' WHERE EXISTS ({spared})")
+    found = number(target, f"SELECT count(*) FROM {d} WHERE verdict = 'delete'")
     total = found + deleted_before
     if found and total > MASS_ROWS:
         whole = number(target, f"SELECT count(*) FROM {table} t") + deleted_before
         if total > whole * MASS_SHARE:
-            run(target, f"UPDATE {d} SET verdict = 'keep', why = {lit(MASS)}")
+            run(
+                target,
+                f"UPDATE {d} SET verdict = 'keep', why = {lit(MASS)} WHERE verdict = 'delete'",
+            )

@@ -47,8 +47,9 @@ def record(move: Move, work: Work) -> None:
     )
     run(
         move.target,
-        f"INSERT INTO {f} SELECT kh, k, h, CASE verdict WHEN 'keep' THEN 'kept' ELSE 'deleted' END,"
-        f" why, false, false FROM {d} WHERE verdict IN ('keep', 'delete')",
+        f"INSERT INTO {f} SELECT kh, k, h, CASE verdict WHEN 'keep' THEN 'kept'"
+        " WHEN 'delete' THEN 'deleted' ELSE verdict END, why, false, false"
+        f" FROM {d} WHERE verdict <> 'mass'",
     )
     run(move.target, f"ANALYZE {f}")
     _rescue(move, work)

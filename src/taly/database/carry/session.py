@@ -37,8 +37,12 @@ def opened(target: Target, name: str, *, autocommit: bool = False) -> psycopg.Co
     settings = {**EXACT, **OURS, "search_path": q(target.schema)}
     if connection.info.server_version >= 170_000:
         settings |= SINCE_17
-    for setting, value in settings.items():
-        run(connection, "SELECT set_config(%s, %s, false)", (setting, value))
+    try:
+        for setting, value in settings.items():
+            run(connection, "SELECT set_config(%s, %s, false)", (setting, value))
+    except BaseException:
+        connection.close()
+        raise
     connection.autocommit = autocommit
     return connection
 
