@@ -366,3 +366,35 @@ def test_others_who_write_the_same_rows_wait_and_lose_nothing(pets: Stage) -> No
             pets.run("SET lock_timeout = 100; UPDATE pets SET name = 'Newest' WHERE id = 1")
     pets.run("UPDATE pets SET name = 'Newest' WHERE id = 1")
     assert pets.run("SELECT * FROM pets") == [(1, "Newest", 3)]
+
+
+def test_values_that_a_cast_to_text_spells_otherwise_are_the_same_values(stage: Stage) -> None:
+    """true and t, 10.0.0.1/32 and 10.0.0.1, a char(4) without its spaces."""
+    columns = {"id": "integer", "b": "boolean", "i": "inet", "c": "character(4)", "x": "text"}
+    stage.run("CREATE DOMAIN yes AS boolean")
+    stage.run("CREATE TABLE t (id integer PRIMARY KEY, b yes, i inet, c char(4), x text)")
+    stage.run("INSERT INTO t VALUES (1, true, '10.0.0.1', 'ab', 'o'), (2, false, NULL, '', 'o')")
+    then = {"b": "false", "i": None, "c": "", "x": "o"}
+    rows = [
+        row("1", "true", "10.0.0.1/32", "ab", "new", base={"x": "o", "b": "true"}),
+        row("2", "true", "10.0.0.2/32", "cd", "o", base=then),
+        row("3", "true", "10.0.0.3/32", "too long", "o"),
+    ]
+    outcome = stage.one(stage.bundle((table("t", columns, "id"), rows)))
+    assert outcome.newer_values == 0
+    assert stage.run("SELECT id, b, host(i), c, x FROM t ORDER BY 1") == [
+        (1, True, "10.0.0.1", "ab  ", "new"),
+        (2, True, "10.0.0.2", "cd  ", "o"),
+    ]
+    assert outcome.fates == {"updated": 2, "left": 1}
+
+
+def test_a_base_that_the_present_type_does_not_know_is_no_obstacle(stage: Stage) -> None:
+    stage.run("CREATE TYPE mood AS ENUM ('good', 'better')")
+    stage.run("CREATE TABLE t (id integer PRIMARY KEY, m mood)")
+    stage.run("INSERT INTO t VALUES (1, 'good'), (2, 'good')")
+    columns = {"id": "integer", "m": "text"}
+    rows = [row("1", "better", base={"m": "gone"}), row("2", "better", base={"m": "good"})]
+    outcome = stage.one(stage.bundle((table("t", columns, "id"), rows)))
+    assert stage.run("SELECT m::text FROM t ORDER BY id") == [("good",), ("better",)]
+    assert outcome.fates == {"newer": 1, "updated": 1}

@@ -16,7 +16,9 @@ WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p')
 COLUMNS = """
 SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), format_type(a.atttypid, -1),
   a.attgenerated <> '', pg_get_expr(d.adbin, d.adrelid),
-  CASE WHEN a.atthasmissing AND t.typcategory <> 'A' THEN (a.attmissingval::text::text[])[1] END
+  CASE WHEN a.atthasmissing AND t.typcategory <> 'A' THEN (a.attmissingval::text::text[])[1] END,
+  t.typtype = 'd' OR EXISTS (SELECT FROM pg_cast k WHERE k.castsource = t.oid
+    AND k.casttarget = 'pg_catalog.text'::regtype AND k.castmethod = 'f')
 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
@@ -78,6 +80,8 @@ class Present:
     generated: frozenset[str]
     fresh: Mapping[str, frozenset[str]]
     """What a column holds to which nobody wrote, beside NULL."""
+    spelled_twice: frozenset[str]
+    """Columns whose values a cast to text may write otherwise: `true` and `t`."""
     references: Sequence[Reference] = field(default_factory=list)
     """What this table refers to."""
     referring: Sequence[Reference] = field(default_factory=list)
@@ -106,7 +110,7 @@ def present(connection: psycopg.Connection, schema: str, name: str) -> Present |
         return None
     columns = connection.execute(COLUMNS, (row[0],)).fetchall()
     fresh: dict[str, frozenset[str]] = {}
-    for column, kind, _, generated, default, missing in columns:
+    for column, kind, _, generated, default, missing, _ in columns:
         constant = None if generated or not default else _constant(connection, default, kind)
         fresh[column] = frozenset(value for value in (constant, missing) if value is not None)
     return Present(
@@ -117,6 +121,7 @@ def present(connection: psycopg.Connection, schema: str, name: str) -> Present |
         bare_types={column: bare for column, _, bare, generated, *_ in columns if not generated},
         generated=frozenset(column for column, _, _, generated, *_ in columns if generated),
         fresh=fresh,
+        spelled_twice=frozenset(column for column, *_, twice in columns if twice),
     )
 
 

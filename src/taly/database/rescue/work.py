@@ -12,7 +12,7 @@ from taly.database.rescue.outcome import Fate, Newer, TableOutcome, Told
 from taly.database.rescue.present import Present
 from taly.database.rescue.record import Bits, Replayed
 from taly.database.rescue.table_file import RescuedRow
-from taly.database.rescue.writing import Candidate, canonical, is_rounded
+from taly.database.rescue.writing import Candidate, canonical, canonical_where_it_can, is_rounded
 
 BATCH_ROWS = 500
 BATCH_CHARACTERS = 4_000_000
@@ -96,7 +96,9 @@ class Work:
         ]
         for position, column in enumerate(self.facts.columns):
             kind = self.table.types.get(column)
-            if kind is not None and kind != self.facts.types[position]:
+            # Some who write bundles cast to text, which is not always what the type itself says.
+            twice = column in self.table.spelled_twice
+            if kind is not None and (twice or kind != self.facts.types[position]):
                 self._convert(connection, column, there)
         return there
 
@@ -131,12 +133,13 @@ class Work:
         self, connection: psycopg.Connection, column: str, rows: Sequence[Candidate]
     ) -> None:
         having = [one for one in rows if column in one.row.columns]
+        if not having:
+            return
         before = [one.row.row[column] for one in having]
         after = canonical(connection, self.table, column, before)
         bases = [(one.row.base or {}).get(column) for one in having]
-        for one, old, new, base in zip(
-            having, before, after, canonical(connection, self.table, column, bases), strict=True
-        ):
+        bases = canonical_where_it_can(connection, self.table, column, bases)
+        for one, old, new, base in zip(having, before, after, bases, strict=True):
             if is_rounded(old, new):
                 raise psycopg.DataError(f"the type of {column} would round it")
             values = {**one.row.row, column: new}

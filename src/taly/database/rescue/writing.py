@@ -14,7 +14,8 @@ from taly.database.rescue.table_file import RescuedRow
 
 PARAMETERS = 60_000
 """Of one statement; the protocol allows 65,535."""
-CHARACTERS = ("character", "bpchar", "bit")
+PADDED = "character("
+CUT_OFF = ("character", "bpchar", "bit")
 """Types that an explicit cast cuts off silently, and an insert does not."""
 
 
@@ -183,11 +184,35 @@ def canonical(
 ) -> list[Value]:
     """Values as the column's present type writes them: `1.5` is `1.50` in a numeric(4,2)."""
     kind = table.types[column]
-    if kind.startswith(CHARACTERS):
+    if kind.startswith(CUT_OFF) and not kind.startswith(PADDED):
         kind = table.bare_types[column]
     query = SQL("SELECT CAST(v AS {}) FROM unnest(%s::text[]) WITH ORDINALITY u (v, n) ORDER BY n")
-    cursor = connection.execute(query.format(SQL(kind.replace("%", "%%"))), [list(values)])
-    return [row[0] for row in texts(cursor)]
+    written = query.format(SQL(kind.replace("%", "%%")))
+    found = [row[0] for row in texts(connection.execute(written, [list(values)]))]
+    if not kind.startswith(PADDED):
+        return found
+    # What is too long stays so, for an insert to refuse; spaces at the end mean nothing.
+    return [
+        new if (new or "").rstrip(" ") == (old or "").rstrip(" ") else old
+        for old, new in zip(values, found, strict=True)
+    ]
+
+
+def canonical_where_it_can(
+    connection: psycopg.Connection, table: Present, column: str, values: Sequence[Value]
+) -> list[Value]:
+    """The same; a value that the present type does not know stays as it is."""
+    try:
+        with connection.transaction():
+            return canonical(connection, table, column, values)
+    except psycopg.DataError:
+        if len(values) == 1:
+            return list(values)
+    half = len(values) // 2
+    return [
+        *canonical_where_it_can(connection, table, column, values[:half]),
+        *canonical_where_it_can(connection, table, column, values[half:]),
+    ]
 
 
 def is_rounded(before: Value, after: Value) -> bool:
