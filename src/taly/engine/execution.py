@@ -87,6 +87,10 @@ class Execution:
             raise self._error
         return self._fold.run()
 
+    def so_far(self) -> Run:
+        """The run as its events have made it by now."""
+        return self._fold.run()
+
     # The one thread that decides
 
     def work(self) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from taly.engine.redaction import cleaned
 from taly.engine.store.port import Lease, Store
 from taly.errors import LeaseLost
 from taly.model.events import Event, Recorded
@@ -63,7 +64,7 @@ class Journal:
         Whoever comes while a commit is under way is written, with all others that came, by the
         next one: a thousand steps cost tens of disk flushes, not thousands.
         """
-        entry = _Entry(event)
+        entry = _Entry(cleaned(event))
         with self._pending_lock:
             self._pending.append(entry)
         with self._writing:

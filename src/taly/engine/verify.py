@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 
 from taly.engine.reconcile import POLL_MAX_S, POLL_MIN_S, POLL_SHARE, End, Pen
+from taly.engine.redaction import without_secrets
 from taly.engine.tasks import Job, Spawner
 from taly.errors import TalyError, VendorError, VendorUnavailable
 from taly.model.environment import HealthCheck
@@ -33,10 +34,6 @@ SHOWN = 120
 SHORT_COMMIT = 7
 """Hexadecimal digits of git's own abbreviation, at least."""
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
-_SECRETS = re.compile(
-    r"(?i)(://)[^\s/@]+@|((?:password|passwd|secret|token|api[_-]?key|authorization)"
-    r"[\"']?\s*[=:]\s*[\"']?)(?:bearer\s+)?[^\s\"',;}]+"
-)
 
 
 def verify(
@@ -246,6 +243,5 @@ def _at(document: Any, path: str) -> str:
 
 def _shown(text: str) -> str:
     """A wrong answer as it may be written down: one short line, what looks secret left out."""
-    line = " ".join(_SECRETS.sub(r"\1\2[redacted]@", text).split())
-    line = line.replace("[redacted]@", "[redacted]")
+    line = " ".join(without_secrets(text).split())
     return repr(line if len(line) <= SHOWN else line[: SHOWN - 1] + "…")
