@@ -111,6 +111,14 @@ class TableFile:
         self._kinds[kind] += 1
         self._counts[reason] += 1
 
+    def restart(self) -> None:
+        """Drop what was added so far: the table's rows are written anew."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            raise not_written(self._path, error) from error
+        self.__init__(self._path, self.table)  # type: ignore[misc]  # it is as it was made
+
     def close(self) -> TableFacts:
         """Bring everything to the file; no row can be added any more."""
         if self._closed is None:
