@@ -111,7 +111,7 @@ class HealthSettings(_Strict):
     header: dict[str, str] = Field(default_factory=dict, description="Response header → text.")
     contains: str = Field(default="", description="Text that the body must hold.")
     successes: int = Field(default=3, ge=1, le=100, description="Good answers in a row.")
-    interval_s: float = Field(default=1.0, gt=0, le=300, description="Seconds between requests.")
+    interval_s: float = Field(default=2.0, gt=0, le=300, description="Seconds between requests.")
     deadline_s: float = Field(default=180.0, gt=0, le=7200, description="Seconds to succeed in.")
 
 

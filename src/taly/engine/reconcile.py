@@ -38,6 +38,9 @@ CANCELLED = "step-cancelled"
 MAX_SENDS = 3
 """Writes sent for one step by one process, when the answers were lost and nothing came of them."""
 POLL_MIN_S, POLL_MAX_S = 1.0, 5.0
+"""At most five seconds: every second that the end is noticed late, users are without the service.
+Ten components are then probed ten times in five seconds, two or three reads each;
+a vendor that finds this too often cannot be asked just now, which is no failure."""
 SAY_S = 1.0
 """A write that takes long tells durably how far it is this often, in real seconds."""
 POLL_SHARE = 0.04

@@ -21,7 +21,7 @@ class HealthCheck:
     """Text that the body must hold, with the same placeholders; empty = not asked."""
     successes: int = 3
     """How many good answers in a row are needed."""
-    interval_s: float = 1.0
+    interval_s: float = 2.0
     """Seconds between two requests."""
     deadline_s: float = 180.0
     """Seconds after which a check that has not succeeded has failed."""
