@@ -10,6 +10,7 @@ from tests.contract.checkpoint_stage import Stage
 
 from taly.clock import SystemClock
 from taly.database.provider import PostgresProvider
+from taly.model.check import Severity
 from taly.model.environment import Component
 from taly.model.plan import DatabaseOutlook, DatabaseWay, StepKind, TableCount
 from taly.model.ports import Differences, StepOptions
@@ -217,3 +218,28 @@ def test_the_steps_of_both_ways_are_offered_and_fit_each_other(scene: Callable[.
             "url_env", "schema", "place", "directory", "checkpoints", "rescue", "hints",
         }  # fmt: skip
     assert made.provider.steps(seen, seen.live, StepOptions()) == ()
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_a_migration_that_failed_is_taken_back(scene: Callable[..., Scene], half: bool) -> None:
+    """Prisma stops every later deploy at it (P3009); its schema is half there, or not at all."""
+    made = scene()
+    name = "20260102000000_half"
+    made.stage.migration(name, f"{ADD} {RENAME} CREATE INDEX by_room ON bookings (room);")
+    made.stage.now += timedelta(hours=1)
+    made.stage.deploy(fail=name, half=half)
+    seen = made.observe()
+    assert seen.blocked
+    found = made.differences()
+    assert found.database is not None
+    steps = made.provider.steps(seen, made.first(seen), StepOptions())
+    assert steps[0].before == seen.state
+    assert found.database.verdict == "revert"
+    assert [(one.code, one.severity) for one in found.findings] == [
+        ("migration-failed", Severity.WARNING)
+    ]
+    assert made.provider.check(steps[0]) == ()
+    made.provider.act(steps[0], f"run-1abcde:{steps[0].id}")
+    assert made.observe().state == steps[0].wanted
+    assert not made.observe().blocked
+    assert made.stage.run("SELECT count(price_cents) FROM bookings") == [(100,)]

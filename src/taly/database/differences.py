@@ -12,13 +12,14 @@ from taly.database.ledger import Ledger, Row, read_ledger
 from taly.database.obstacles import usable
 from taly.database.outlook import Scene, outlook
 from taly.database.starting_point import starting_point
-from taly.model.check import Finding
-from taly.model.plan import Migration
+from taly.model.check import Finding, Severity
+from taly.model.plan import DatabaseOutlook, Migration
 from taly.model.ports import Differences
 from taly.model.release import Deployment, Observed
 from taly.planning.codes import finding
 from taly.planning.migrations import CatalogFacts, classify_all, wanted_facts
 
+BY_HAND = "repair the schema first, then: prisma migrate resolve --rolled-back "
 PROBLEMS = {"missing": "migration-text-missing", "differs": "migration-checksum-differs"}
 
 
@@ -64,7 +65,7 @@ def differences(before: Observed, target: Target, wanted: Deployment) -> Differe
         findings=(
             *_unreadable(component, since, directory),
             *_missing(component, ledger, had),
-            *_failed(component, ledger),
+            *_failed(component, ledger, seen),
         ),
     )
 
@@ -117,13 +118,16 @@ def _missing(component: str, ledger: Ledger, had: set[str]) -> list[Finding]:
     ]
 
 
-def _failed(component: str, ledger: Ledger) -> list[Finding]:
+def _failed(component: str, ledger: Ledger, seen: DatabaseOutlook) -> list[Finding]:
+    """Migrations that stopped half-way: an error, unless the plan can take them back."""
+    mended = any(way.possible for way in seen.ways if way.verdict != "keep")
     return [
         finding(
             "migration-failed",
             component,
             f"{row.name} did not finish: it may be half applied, and the next deploy stops at it",
-            f"repair the schema first, then: prisma migrate resolve --rolled-back {row.name}",
+            "" if mended else BY_HAND + row.name,
+            severity=Severity.WARNING if mended else None,
         )
         for row in ledger.unfinished
         if not ledger.running

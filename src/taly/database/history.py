@@ -30,8 +30,13 @@ def deployments(component: str, ledger: Ledger, evidence: Evidence) -> tuple[Dep
 
 def names_of(deployment: Deployment) -> tuple[str, ...]:
     """The migrations that a deployment consists of, unfinished ones without their mark."""
+    return tuple(name.removeprefix(UNFINISHED) for name in marked_names(deployment))
+
+
+def marked_names(deployment: Deployment) -> tuple[str, ...]:
+    """The same, as the deployment's id is made of them: an unfinished one after a mark."""
     listed = str(deployment.details.get("migrations") or "")
-    return tuple(name.removeprefix(UNFINISHED) for name in listed.split("\n") if name)
+    return tuple(name for name in listed.split("\n") if name)
 
 
 def state_of(ledger: Ledger) -> Mapping[str, str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 import psycopg
 
 from taly.database.checkpoint.downs import read_down
+from taly.database.checkpoint.facts import same_database
 from taly.database.checkpoint.folder import Checkpoint, every
 from taly.database.checkpoint.manifest import Database, Kept
 from taly.database.connection import Target, reading
-from taly.database.starting_point import same_place
 from taly.model.catalog import Catalog
 from taly.planning.down import Down, Guard, Save, derive
 from taly.planning.down.mirror import Mirror
@@ -79,7 +79,7 @@ def usable(base: Path, component: str, live: Database) -> list[Checkpoint]:
         for one in every(base)
         if isinstance(one, Checkpoint)
         and one.manifest.component == component
-        and same_place(one.manifest.database, live)
+        and not same_database(one.manifest.database, live)
     ]
 
 

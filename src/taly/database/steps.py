@@ -1,6 +1,6 @@
 """The steps that take a database back, as data: one a migration, or one for a whole backup."""
 
-from taly.database.history import names_of
+from taly.database.history import UNFINISHED, marked_names, names_of
 from taly.database.ledger import digest, short
 from taly.model.plan import Forecast, Step, StepKind
 from taly.model.release import Deployment, Observed
@@ -18,8 +18,8 @@ def steps_toward(before: Observed, target: Deployment) -> tuple[Step, ...]:
     Reverts stand newest first, each behind the one before it. Nothing when `target` has no fewer
     migrations than there are.
     """
-    live, had = names_of(before.live), set(names_of(target))
-    later = [name for name in reversed(live) if name not in had]
+    live, had = marked_names(before.live), set(names_of(target))
+    later = [name for name in reversed(live) if name.removeprefix(UNFINISHED) not in had]
     if not later:
         return ()
     return (*_reverts(before, live, later), _restore(before, target))
@@ -29,9 +29,9 @@ def _reverts(before: Observed, live: tuple[str, ...], later: list[str]) -> list[
     forecast = forecast_from(before.durations_s, MIGRATION_USUAL_S)
     found: list[Step] = []
     left = list(live)
-    for name in later:
-        was = digest(left)
-        left.remove(name)
+    for marked in later:
+        was, name = digest(left), marked.removeprefix(UNFINISHED)
+        left.remove(marked)
         found.append(
             Step(
                 id=f"{StepKind.REVERT.value}:{before.component}:{name}",

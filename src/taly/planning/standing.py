@@ -10,6 +10,8 @@ from taly.planning.codes import finding
 from taly.planning.reach import when
 
 SOON = timedelta(hours=24)
+MENDING = (StepKind.REVERT, StepKind.RESTORE)
+"""What blocks a database is a migration that failed: these take it back."""
 
 
 def unknown(seen: Unobserved) -> Finding:
@@ -23,7 +25,7 @@ def standing(
 ) -> list[Finding]:
     """What hinders or endangers these steps toward the target, as the component stands now."""
     found = []
-    if observed.blocked and any(step.writes for step in steps):
+    if observed.blocked and any(step.writes and step.kind not in MENDING for step in steps):
         found.append(finding("component-blocked", observed.component, observed.blocked))
     found.extend(_operation(observed, one, target_id, steps) for one in observed.in_flight)
     target = next((d for d in observed.history if d.id == target_id), None)
