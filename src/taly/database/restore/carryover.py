@@ -91,7 +91,9 @@ def since_of(start: Start) -> Since | None:
         return None
     if start.aside is not None:
         label = start.aside.label
-        return Since(xmin=label.xid, window_end=None, snapshot=label.snapshot)
+        # What is older than the swap was brought there by the restore, which had to leave things
+        # out: where the database that comes back reads otherwise, it is the one that is right.
+        return Since(xmin=label.xid, window_end=label.xid, snapshot=label.snapshot)
     assert start.checkpoint is not None, "a restore starts from one"
     manifest, after = start.checkpoint.manifest, start.checkpoint.after
     return Since(
