@@ -11,6 +11,8 @@ import pytest
 CLIENTS = Path(__file__).parents[2] / "build" / "clients"
 AWS_CLI = "awscli==1.46.3"
 OSLS = "osls@4.3.1"
+PRISMA = ("prisma@6.19.3", "@prisma/adapter-pg@7.4.0")
+"""Its schema engine is WebAssembly where an adapter reaches the database: no binary is fetched."""
 INSTALL_TIMEOUT_S = 300.0
 
 
@@ -37,6 +39,16 @@ def osls() -> list[str]:
     npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", "{}", OSLS]
     _installed(folder, npm)
     return [str(folder / "node_modules" / ".bin" / "osls")]
+
+
+def prisma_cli() -> Path:
+    """The `node_modules` that hold Prisma's command line; skips where there is no Node."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        pytest.skip("no Node on this machine")
+    folder = CLIENTS / PRISMA[0].replace("@", "-")
+    npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
+    _installed(folder, [*npm, "--prefix", "{}", *PRISMA])
+    return folder / "node_modules"
 
 
 def _installed(folder: Path, command: list[str]) -> None:
