@@ -14,8 +14,8 @@ from taly.database.checkpoint.folder import named
 from taly.database.connection import Target, reading, target_of
 from taly.database.history import names_of
 from taly.database.ledger import Ledger, read_ledger
+from taly.database.leftovers import left_over
 from taly.database.restore import Aside
-from taly.database.scratch import left_behind
 from taly.database.snapshot import read_catalog
 from taly.database.ways import WayDown, ways_down
 from taly.errors import Refused, UsageError
@@ -34,7 +34,7 @@ class Status:
     place: str
     ledger: Ledger
     left_over: tuple[str, ...]
-    """Scratch databases that a killed taly left behind."""
+    """Databases that a killed taly left behind, and that no run will clear away."""
     put_aside: tuple[Aside, ...]
     """Databases that runs put aside when a backup took their place."""
     now: datetime
@@ -66,13 +66,14 @@ class Compared:
 def status(context: Context, name: str) -> Status:
     """The ledger as it stands. Raises TalyError when it cannot be read."""
     component, target = _database(context, name)
+    holder = context.store.unfinished(context.environment.name)
     with reading(target) as connection:
         ledger = read_ledger(connection, target)
     return Status(
         component=component.name,
         place=target.place,
         ledger=ledger,
-        left_over=left_behind(target),
+        left_over=left_over(target, holder.id if holder else ""),
         put_aside=tuple(kept.aside for kept in kept_of(component, target)),
         now=context.clock.now(),
     )
