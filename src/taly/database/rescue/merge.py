@@ -22,13 +22,14 @@ from taly.database.rescue.writing import (
     Candidate,
     delete,
     find,
-    insert,
+    insert_free,
     is_referred_to,
     update,
 )
 
 Progress = Callable[[int, int], None]
 ALL = Options()
+TAKEN = "another row has a value of it that must be unique"
 NOTHING = Decision(verdict="nothing")
 
 
@@ -195,8 +196,9 @@ class _Merger:
                 one.values = decision.values
                 good.append(one)
         good, waiting = ready(self._connection, work.table, good)
-        insert(self._connection, work.table, good)
+        good, taken = insert_free(self._connection, work.table, work.key, good)
         notes += [partial(work.came_in, one) for one in good]
+        notes += [partial(work.leave, one.number, one.whole, TAKEN) for one in taken]
         notes += [partial(self._wait, work, one) for one in waiting]
         return all_of(notes)
 

@@ -43,7 +43,33 @@ def ready(
                 break
             good = kept
     numbers = {row.number for row in good}
-    return good, [row for row in rows if row.number not in numbers]
+    return _parents_first(table, good), [row for row in rows if row.number not in numbers]
+
+
+def _parents_first(table: Present, rows: list[Candidate]) -> list[Candidate]:
+    """Rows of one table in an order in which none refers to a later one; cycles come last."""
+    own = [one for one in table.references if one.parent == table.oid]
+    if not own:
+        return rows
+    by_key = {(one.to, _named(row, one.to)): row for one in own for row in rows}
+    children: dict[int, list[Candidate]] = defaultdict(list)
+    needs: dict[int, int] = {}
+    for row in rows:
+        found = {
+            parent.number
+            for one in own
+            if (parent := by_key.get((one.to, _named(row, one.columns)))) and parent is not row
+        }
+        needs[row.number] = len(found)
+        for number in found:
+            children[number].append(row)
+    ordered = [row for row in rows if not needs[row.number]]
+    for row in ordered:  # it grows while we go
+        for child in children[row.number]:
+            needs[child.number] -= 1
+            if not needs[child.number]:
+                ordered.append(child)
+    return [*ordered, *(row for row in rows if needs[row.number])]
 
 
 def bring_in(connection: psycopg.Connection, waiting: Waiting) -> None:

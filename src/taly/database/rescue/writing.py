@@ -95,6 +95,28 @@ def insert(connection: psycopg.Connection, table: Present, rows: Sequence[Candid
             connection.execute(query, values)
 
 
+def insert_free(
+    connection: psycopg.Connection, table: Present, key: Sequence[str], rows: Sequence[Candidate]
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Insert rows unless another one has a value of theirs that must be unique; both kinds."""
+    returned = SQL(" ON CONFLICT DO NOTHING RETURNING {}").format(joined(map(escaped, key)))
+    came: set[tuple[Value, ...]] = set()
+    for columns, some in grouped(rows).items():
+        most = PARAMETERS // max(len(columns), 1)
+        for start in range(0, len(some), most):
+            query, values = insertion(table, columns, some[start : start + most])
+            came.update(map(tuple, texts(connection.execute(query + returned, values))))
+    if len(came) == len(rows):
+        return list(rows), []
+    written = [
+        canonical(connection, table, name, [row.values[name] for row in rows]) for name in key
+    ]
+    found = [values in came for values in zip(*written, strict=True)]
+    assert sum(found) == len(came), "each row that came in is one of these"
+    pairs = list(zip(rows, found, strict=True))
+    return [row for row, there in pairs if there], [row for row, there in pairs if not there]
+
+
 def insertion(
     table: Present, columns: Sequence[str], rows: Sequence[Candidate]
 ) -> tuple[Composed, list[Value]]:
