@@ -236,7 +236,7 @@ def _transact(
     work: Again, live: Catalog, tables: Sequence[Name], fates: Sequence[Fate], bundle: Bundle
 ) -> dict[str, str]:
     connection, say, order = work.connection, work.say, work.order
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", (str(LOCK_TIMEOUT_MS),))
+    connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}".encode())
     if tables:  # before the snapshot: what is committed later is not seen
         listed = SQL(", ").join(Identifier(*name) for name in tables)
         lock = SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(listed)

@@ -151,6 +151,8 @@ def _destroyed(saves: Sequence[Save], table: Table) -> set[str] | None:
 def put_back(connection: psycopg.Connection, one: Return, staged: Staged | None, say: Say) -> None:
     """Into the table as it is after the statements; the file is read into `saved` first."""
     note = f"puts {one.before.name} back"
+    if not _is_there(connection, one):
+        return  # the statements did not bring it back: the comparison says so
     with Quiet(connection, one.before):
         load(connection, one, say)
         if one.live is None:
@@ -164,6 +166,15 @@ def put_back(connection: psycopg.Connection, one: Return, staged: Staged | None,
             if one.whole:
                 _absent(connection, one, say, note)
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+def _is_there(connection: psycopg.Connection, one: Return) -> bool:
+    rows = connection.execute(PRESENT, (one.place.as_string(connection),)).fetchall()
+    present = {name for (name,) in rows}
+    one.columns = tuple(name if name in present else None for name in one.columns)
+    one.gone = tuple(name for name in one.gone if name in present)
+    one.overwritten = tuple(pair for pair in one.overwritten if pair[1].name in present)
+    return bool(rows) and set(one.key) <= present
 
 
 def load(connection: psycopg.Connection, one: Return, say: Say) -> None:
@@ -250,17 +261,16 @@ def _fill(connection: psycopg.Connection, one: Return, say: Say, note: str) -> N
 
 
 def _without_orphans(connection: psycopg.Connection, one: Return, say: Say, note: str) -> None:
-    for reference in references.of(one.before):
-        if not set(reference.columns) <= set(one.there):
-            continue
-        while True:
+    found = [ref for ref in references.of(one.before) if set(ref.columns) <= set(one.there)]
+    again = True
+    while again:  # rows of one table may refer to each other
+        again = False
+        for reference in found:
             gone = patiently(connection, _orphans(one, reference), say, note)
-            if not gone:
-                break
-            why = f"it refers to a row of {reference.table[1]} that is gone"
-            one.left[why] = one.left.get(why, 0) + gone
-            if reference.table != (one.before.schema, one.before.name):
-                break
+            if gone:
+                why = f"it refers to a row of {reference.table[1]} that is gone"
+                one.left[why] = one.left.get(why, 0) + gone
+                again = True
 
 
 def _orphans(one: Return, reference: references.Reference) -> Composed:
@@ -297,6 +307,10 @@ def orphans(
     return SQL("DELETE FROM {} s WHERE {} AND NOT {}").format(rows, set_, parents)
 
 
+PRESENT = """
+SELECT attname::text FROM pg_attribute
+WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
+"""
 SERIAL = "SELECT pg_get_serial_sequence(%s, %s)"
 
 

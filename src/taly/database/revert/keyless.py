@@ -34,7 +34,7 @@ def make_room(
     with exact(connection):
         for values in stream(connection, _unlike(one, table, window), say, f"saves {table.name}"):
             file.add("row", values, why=said)
-        rescue_since(connection, bundle, table, window, say, why)
+        rescue_since(connection, bundle, one, window, say, why)
     query = SQL("DELETE FROM {} t WHERE {}").format(
         Identifier(table.schema, table.name), SQL(window.before_end("t"))
     )
@@ -44,20 +44,29 @@ def make_room(
 def rescue_since(
     connection: psycopg.Connection,
     bundle: Bundle,
-    table: Table,
+    one: Return,
     window: Window,
     say: Say,
     why: str,
 ) -> None:
     """Rows that were written since and stay: the migration, run again, would not spare them."""
-    file = bundle.table(rescued_table(Fate(live=table, before=table)))
+    assert one.live is not None, "else the whole table comes back"
+    table = one.live
+    file = bundle.table(rescued_table(Fate(live=table, before=one.before)))
+    stays = {column.attnum: column.type for column in one.before.columns}
+    base = [
+        name
+        for name in file.table.columns
+        if any(c.name == name and stays.get(c.attnum) == c.type for c in table.columns)
+    ]
     columns = SQL(", ").join(map(Identifier, file.table.columns))
     query = SQL("SELECT {} FROM {} t WHERE NOT ({})").format(
         columns, Identifier(table.schema, table.name), SQL(window.before_end("t"))
     )
     said = f"{why}: the row was written since, and stays"
     for values in stream(connection, query, say, f"saves {table.name}"):
-        file.add("row", values, why=said, base=dict(zip(file.table.columns, values, strict=True)))
+        row = dict(zip(file.table.columns, values, strict=True))
+        file.add("row", values, why=said, base={name: row[name] for name in base})
 
 
 def _temporary(one: Return) -> Identifier:

@@ -203,15 +203,15 @@ class Merge:
         part.rows += attended(self.connection, fill, self.say, note)
 
     def _rows(self, part: Part, note: str) -> None:
-        for reference in references.of(part.before):
-            if set(reference.columns) <= set(part.columns):
-                self._orphans(part, reference, note)
+        found = [ref for ref in references.of(part.before) if set(ref.columns) <= set(part.columns)]
+        while sum(self._orphans(part, reference, note) for reference in found):
+            pass
         query = _insert(part) if part.facts.key else _insert_keyless(part)
         with exact(self.connection):
             part.put_back += patiently(self.connection, query, self.say, note)
         positions(self.connection, part.place, part.columns)
 
-    def _orphans(self, part: Part, reference: references.Reference, note: str) -> None:
+    def _orphans(self, part: Part, reference: references.Reference, note: str) -> int:
         itself = reference.table == (part.before.schema, part.before.name)
         here = [part.value(name) for name in reference.columns]
         there = [
@@ -220,8 +220,7 @@ class Merge:
             if itself and name in part.columns
         ]
         query = orphans(part.temporary, reference, here, there if itself else None)
-        while patiently(self.connection, query, self.say, note) and itself:
-            pass
+        return patiently(self.connection, query, self.say, note)
 
 
 def _runs(rows: Iterator[RescuedRow]) -> Iterator[tuple[Shape, Iterator[RescuedRow]]]:

@@ -6,13 +6,14 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from postgast import PgQueryError, split
+from postgast import PgQueryError, parse, split
 from psycopg.sql import SQL, Identifier
 
 from taly.database.checkpoint.catalog_file import STRICT
 from taly.database.rescue.bundle import Bundle
 from taly.database.revert.back import Return, put_back, returns
 from taly.database.revert.fates import Fate, Name, fates, unsaved
+from taly.database.revert.forward import settle
 from taly.database.revert.keyless import make_room, rescue_since
 from taly.database.revert.order import Order
 from taly.database.revert.out import rescue
@@ -27,9 +28,14 @@ from taly.errors import VendorRefused
 from taly.model.catalog import Catalog, Column, Table
 from taly.model.ports import Say
 from taly.planning.down import Guard
+from taly.planning.migrations.names import kind_of
 
 LOCK_TIMEOUT_MS = 2_000
 """One try for the tables' locks; who waits longer makes everybody else wait behind it."""
+CHANGES_ROWS = (
+    *("update_stmt", "delete_stmt", "insert_stmt", "merge_stmt", "truncate_stmt", "copy_stmt"),
+    *("select_stmt", "do_stmt", "call_stmt"),
+)
 BRACKETS = ("BEGIN", "START TRANSACTION", "COMMIT", "END")
 
 
@@ -89,6 +95,12 @@ def on_paper(work: Work, live: Catalog) -> Paper:
     if found.checkpoint is not None and found.kept:
         folder = found.checkpoint.path
         back = returns(found.kept, folder, way.down.data, found.names, live, way.before)
+    if (
+        found.standing.state == "failed"
+        and not way.left(live)
+        and starts_with_ddl(found.script.sql)
+    ):
+        back = ()  # its first statement left no trace: it was rolled back as a whole
     changed = extended(fates(live, way.before, way.drift), live, way.before, work.also)
     stages, told = _stages(changed, back)
     schema = work.order.target.schema
@@ -157,7 +169,8 @@ def transact(work: Work, paper: Paper, bundle: Bundle) -> dict[str, Any]:
     Raises VendorRefused, Unsaved, psycopg.Error: then the caller rolls back.
     """
     connection, say = work.connection, work.say
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", (str(LOCK_TIMEOUT_MS),))
+    # SET, for a SELECT would take the snapshot, and locks must come before it.
+    connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}".encode())
     _lock(work, paper)
     live = read_catalog(connection)
     _check_same(work, live, paper)
@@ -166,7 +179,9 @@ def transact(work: Work, paper: Paper, bundle: Bundle) -> dict[str, Any]:
     span = window(connection, work.found.standing, work.found.checkpoint)
     for stage in paper.staged:
         keep(connection, stage, span, say)
-    rescue(connection, bundle, paper.fates, say, why)
+    rows_saved = {one.live.oid for one in paper.returns if one.live is not None and not one.key}
+    some = [fate for fate in paper.fates if fate.before is None or fate.live.oid not in rows_saved]
+    rescue(connection, bundle, some, say, why)
     _take(work, paper, bundle, span, why)
     changed = sum(rescue_changed(connection, bundle, one, say, why) for one in paper.staged)
     now = read_catalog(connection)
@@ -180,7 +195,7 @@ def transact(work: Work, paper: Paper, bundle: Bundle) -> dict[str, Any]:
     return {
         "way": work.found.source,
         "rescued": str(bundle.rows),
-        "kept-newer": str(changed),
+        "changed": str(changed),
         "put-back": str(sum(one.rows for one in paper.returns)),
         "without-place": str(sum(sum(one.left.values()) for one in paper.returns)),
     }
@@ -265,7 +280,7 @@ def _take(work: Work, paper: Paper, bundle: Bundle, span: Window, why: str) -> N
             make_room(connection, bundle, one, span, say, why)
         elif one.live is not None and one.whole:
             with exact(connection):
-                rescue_since(connection, bundle, one.live, span, say, why)
+                rescue_since(connection, bundle, one, span, say, why)
     statements = split_up(down.statements if work.done is None else work.done)
     for statement in statements:
         patiently(connection, statement, say, short(statement))
@@ -273,6 +288,9 @@ def _take(work: Work, paper: Paper, bundle: Bundle, span: Window, why: str) -> N
         put_back(connection, one, stages.get(one.live.oid) if one.live else None, say)
     for statement in split_up(down.afterwards if work.done is None else ()):
         patiently(connection, statement, say, short(statement))
+    failed = work.found.standing.state == "failed"
+    up = split_up([work.found.script.sql])
+    settle(connection, paper.returns, stages, up, say, as_far=failed)
 
 
 def split_up(statements: Sequence[str]) -> tuple[str, ...]:
@@ -284,6 +302,18 @@ def split_up(statements: Sequence[str]) -> tuple[str, ...]:
         except PgQueryError:
             found.append(text)
     return tuple(one for one in found if not is_bracket(one))
+
+
+def starts_with_ddl(sql: str) -> bool:
+    """Whether the first statement that does anything changes the schema, and not rows."""
+    for statement in split_up([sql]):
+        try:
+            kind = kind_of(parse(statement).stmts[0].stmt)
+        except (PgQueryError, IndexError):
+            return False
+        if kind not in ("variable_set_stmt", "lock_stmt"):
+            return kind not in CHANGES_ROWS
+    return False
 
 
 def is_bracket(statement: str) -> bool:

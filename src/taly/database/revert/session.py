@@ -17,7 +17,7 @@ from taly.database.checkpoint.session import connected
 from taly.database.connection import Target, without_password
 from taly.database.ledger import LOCK
 from taly.database.rescue.bundle import Bundle
-from taly.errors import TalyError, VendorRefused, VendorUnavailable
+from taly.errors import Interrupted, TalyError, VendorRefused, VendorUnavailable
 from taly.model.ports import Say
 
 PRISMA_WAIT_S = 10.0
@@ -190,7 +190,7 @@ def _first_line(error: Exception) -> str:
 
 def refused(error: TalyError) -> TalyError:
     """As a write's port wants it: what was found wrong beforehand surely changed nothing."""
-    if isinstance(error, VendorRefused | VendorUnavailable):
+    if isinstance(error, VendorRefused | VendorUnavailable | Interrupted):
         return error
     return VendorRefused(error.message, reference=error.reference, hint=error.hint)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
+from postgast import PgQueryError, split
 
 from taly.database.checkpoint import catalog_file
 from taly.database.checkpoint.downs import read_down
@@ -21,6 +22,8 @@ from taly.errors import Refused, TalyError, VendorRefused
 from taly.model.catalog import Catalog
 from taly.planning.catalog_diff import differences
 from taly.planning.down import Down, derive, team
+from taly.planning.down.mirror import Mirror
+from taly.planning.down.play import play
 
 INSTANT = """
 SELECT (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),
@@ -85,7 +88,7 @@ class Found:
         """The way from the live catalog."""
         failed = self.standing.state == "failed"
         if self.exact is not None:
-            before, drift = self.exact, frozenset[str]()
+            before, drift = self._exact(self.exact, live, schema), frozenset[str]()
         else:
             old = self.copies[0]
             new = self.copies[1] if len(self.copies) > 1 else old
@@ -95,6 +98,23 @@ class Found:
             drift = frozenset(one.text for one in found if one.what not in touched)
             drift = drift if len(self.copies) > 1 else frozenset()
         return Way(before=before, drift=drift, down=self._down(before, live, schema))
+
+    def _exact(self, exact: Catalog, live: Catalog, schema: str) -> Catalog:
+        """The checkpoint's catalog; by names where a revert has made anew what it numbered."""
+        assert self.checkpoint is not None, "it is where the catalog comes from"
+        pending = set(self.checkpoint.manifest.pending)
+        if not any(
+            row.name in pending and row.finished_at is not None and not row.is_live
+            for row in self.standing.rows
+        ):
+            return exact
+        mirror = Mirror.of(exact, schema)
+        try:
+            play(mirror, self.script.sql)
+        except ValueError:
+            return exact
+        _, after = mirror.catalogs(exact)
+        return in_place(exact, after, live, finished=self.standing.state == "applied")
 
     def _down(self, before: Catalog, live: Catalog, schema: str) -> Down:
         name, sql = self.standing.row.name, self.script.sql
@@ -213,7 +233,9 @@ def _replayed(
         raise _no_way(name, f"the text of {missing[0]}, which came before it, is not to be had")
     known = [one.sql for one in found if one is not None]
     try:
-        catalogs = replayed(target, [*known, script.sql])
+        # Of one that failed part may be there: its catalogs statement by statement.
+        parts = [script.sql] if standing.state == "applied" else _statements(script.sql)
+        catalogs = replayed(target, [*known, *parts])
     except Refused as error:
         raise _no_way(name, f"no checkpoint was made, and {error.message}") from error
     except TalyError as error:
@@ -222,7 +244,15 @@ def _replayed(
         failing = standing.earlier[len(catalogs) - 1].name
         raise _no_way(name, f"{failing}, which came before it, does not run on an empty database")
     at = len(_applied(checkpoint.manifest.ledger)) if checkpoint is not None else -1
-    return catalogs[len(known) :], catalogs[at] if 0 <= at <= len(known) else None
+    start = catalogs[at] if 0 <= at <= len(known) else None
+    return (catalogs[len(known)], *catalogs[len(known) + 1 :][-1:]), start
+
+
+def _statements(sql: str) -> list[str]:
+    try:
+        return list(split(sql))
+    except PgQueryError:
+        return [sql]
 
 
 def _renamed(
