@@ -122,12 +122,12 @@ def unlike(checkpoint: Checkpoint, connection: psycopg.Connection, report: Repor
     before = catalog_file.read_catalog_file(checkpoint.path / catalog_file.BEFORE)
     dumped = manifest.backup.kind == "dump"
     for one in differences(
-        _comparable(before, dumped), _comparable(read_catalog(connection), dumped)
+        comparable(before, dumped), comparable(read_catalog(connection), dumped)
     ):
         yield one.text
 
 
-def _comparable(catalog: Catalog, dumped: bool) -> Catalog:
+def comparable(catalog: Catalog, dumped: bool) -> Catalog:
     """Without what a restore as a plain user leaves out on purpose: owners, grants, comments.
 
     pg_dump leaves an index out that a failed CONCURRENTLY build left INVALID.
