@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.conftest import END_OTHERS, SCHEMAS
 
 from taly.database.carry import Carry, Passed, Proof, Since
 from taly.database.connection import Target, target_of
@@ -270,17 +271,27 @@ def table_of(rows: Sequence[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
 SIDE = "taly_carry_side"
 
 
-def made(server: Server, url: str, folder: Path) -> Iterator[Stage]:
-    """For a fixture: an empty live database and an empty one beside it, dropped at the end."""
-    _run(url, f"DROP DATABASE IF EXISTS {SIDE} WITH (FORCE)")
-    side = server.create_database(SIDE)
-    try:
-        yield Stage(live_url=url, side_url=side, folder=folder)
-    finally:
-        _run(url, f"DROP DATABASE {SIDE} WITH (FORCE)")
+def made(server: Server, url: str, side: str, folder: Path) -> Stage:
+    """Both databases, emptied: making one anew takes ten times as long."""
+    for one in (url, side):
+        with psycopg.connect(one, autocommit=True) as connection:
+            connection.execute(END_OTHERS)
+            for (schema,) in connection.execute(SCHEMAS).fetchall():
+                connection.execute(f"DROP SCHEMA {quoted(schema)} CASCADE".encode())
+            connection.execute("CREATE SCHEMA public")
+            connection.execute("SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
+    return Stage(live_url=url, side_url=side, folder=folder)
+
+
+@pytest.fixture(scope="module")
+def side_url(postgres_server: Server) -> Iterator[str]:
+    """A second database, dropped at the end."""
+    yield postgres_server.create_database(SIDE)
+    with psycopg.connect(postgres_server.url("postgres"), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {SIDE} WITH (FORCE)".encode())
 
 
 @pytest.fixture
-def stage(postgres_server: Server, postgres_url: str, tmp_path: Path) -> Iterator[Stage]:
+def stage(postgres_server: Server, side_url: str, tmp_path: Path) -> Stage:
     """Two empty databases."""
-    yield from made(postgres_server, postgres_url, tmp_path)
+    return made(postgres_server, postgres_server.url(), side_url, tmp_path)

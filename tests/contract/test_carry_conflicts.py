@@ -1,9 +1,9 @@
 """Rows that do not fit are set aside one by one, and everything else fits together."""
 
 import pytest
-from tests.contract.carry_stage import Stage, stage
+from tests.contract.carry_stage import Stage, side_url, stage
 
-__all__ = ["stage"]
+__all__ = ["side_url", "stage"]
 
 
 def test_naive_4_enums_are_compared_by_label_not_by_oid(stage: Stage) -> None:

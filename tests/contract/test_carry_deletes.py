@@ -1,11 +1,11 @@
 """Deletes are carried over, but not blindly."""
 
 import pytest
-from tests.contract.carry_stage import Stage, finish, stage
+from tests.contract.carry_stage import Stage, finish, side_url, stage
 
 from taly.database.carry.judging import MASS
 
-__all__ = ["stage"]
+__all__ = ["side_url", "stage"]
 
 MANY = "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'v' FROM {} i"
 

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from tests.contract.carry_stage import Stage, finish, stage
+from tests.contract.carry_stage import Stage, finish, side_url, stage
 
 from taly.database.carry import Carry, left_behind, take_away
 from taly.database.carry import passing as passing_module
 from taly.errors import Interrupted, VendorUnavailable
 
-__all__ = ["stage"]
+__all__ = ["side_url", "stage"]
 
 BOOKINGS = """
 CREATE TABLE person (id serial PRIMARY KEY, mail text UNIQUE);

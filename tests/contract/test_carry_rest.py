@@ -2,12 +2,12 @@
 
 import psycopg
 import pytest
-from tests.contract.carry_stage import Stage, finish, stage
+from tests.contract.carry_stage import Stage, finish, side_url, stage
 
 from taly.database.carry import Carry, ProofFailed, can_carry
 from taly.database.carry.scratch import NO_PLACE
 
-__all__ = ["stage"]
+__all__ = ["side_url", "stage"]
 
 
 def test_naive_9_sequences_go_on_where_live_stands(stage: Stage) -> None:
@@ -30,7 +30,6 @@ def test_naive_9_sequences_go_on_where_live_stands(stage: Stage) -> None:
 
 @pytest.mark.parametrize("mode", ["transactions", "hashes"])
 def test_naive_9_large_objects(stage: Stage, mode: str) -> None:
-    stage.both("SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
     for oid in (1001, 1002, 1003, 1005):
         stage.both(f"SELECT lo_from_bytea({oid}, 'as it was')")
     stage.backed_up()

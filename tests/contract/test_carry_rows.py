@@ -1,11 +1,11 @@
 """What was written since the backup is in the other database afterwards, whatever its type."""
 
 import pytest
-from tests.contract.carry_stage import Stage, stage
+from tests.contract.carry_stage import Stage, side_url, stage
 
 from taly.database.carry import Since
 
-__all__ = ["stage"]
+__all__ = ["side_url", "stage"]
 
 TYPES = r"""
 CREATE TYPE "Status" AS ENUM ('new', 'it''s done');

@@ -1,10 +1,10 @@
 """What the migration itself wrote is not taken for the users' work, nor lost."""
 
-from tests.contract.carry_stage import Stage, stage
+from tests.contract.carry_stage import Stage, side_url, stage
 
 from taly.database.carry.judging import WINDOW
 
-__all__ = ["stage"]
+__all__ = ["side_url", "stage"]
 
 PRICES = "CREATE TABLE t (id int PRIMARY KEY, name text, price numeric)"
 ROWS = "INSERT INTO t SELECT i, 'n' || i, i FROM generate_series(1, 10) i"

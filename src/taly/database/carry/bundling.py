@@ -1,4 +1,4 @@
-"""What has no place goes into the rescue bundle, once every row's fate is final."""
+"""What has no place goes into the rescue bundle: after each pass what that one has touched."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ PARTS_KEYLESS = f"{PARTS}; the table has no key, so nobody can tell to which row
 def write(
     target: psycopg.Connection, scratch: Scratch, work: Work, bundle: Bundle, say: Say
 ) -> int:
-    """Write one table's rows; returns how many. Memory: one row."""
+    """Write one table's rows, anew if need be; returns how many. Memory: one row."""
     file = bundle.table(
         RescuedTable(
             schema=work.source[0],
@@ -29,12 +29,13 @@ def write(
             key=work.source_key,
         )
     )
-    before = file.rows
+    if file.rows:
+        file.restart()
     _rows(target, scratch, work, file, say)
     _parts(target, scratch, work, file, say)
     if work.target is not None:
         _kept(target, scratch, work, file)
-    return file.rows - before
+    return file.rows
 
 
 def _stream(target: psycopg.Connection, query: str) -> Iterator[tuple[Any, ...]]:

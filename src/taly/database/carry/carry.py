@@ -71,6 +71,7 @@ class Carry:
         self._uncaptured: frozenset[int] = frozenset()
         self._live: dict[int, tuple[int, str]] = {}
         self._again: set[int] = set()
+        self._unwritten: set[int] = set()
         self._shape: Shape
         self._spans: list[Span] = []
         self._views = Views()
@@ -92,7 +93,8 @@ class Carry:
             start = number(self._worker, OWN)
             self._worker.commit()
             self._spans, self._last, self._passes = [(start, start)], "", 0
-            self._live, self._again, self._objects_seen = {}, set(), 0
+            self._live, self._again, self._unwritten = {}, set(), set()
+            self._objects_seen = 0
             self._shape = Shape(self._control)
             found = install(self._control, self._works, self._name, self._say)
             self._uncaptured = frozenset(found)
@@ -148,7 +150,7 @@ class Carry:
                 stale_views=tuple(self._views.stale),
                 notes=tuple(f"{name}: counted in the pass before" for name in left),
             )
-            self._write_bundle(move, proof)
+            self._write_bundle(move)
             self._check_locked()
             self._scratch.drop(move.target)
         return proof
@@ -176,7 +178,7 @@ class Carry:
         began = time.monotonic()
         with self._explained(), self._moving() as move:
             start = number(move.target, OWN)
-            found = Pass(
+            found, touched = Pass(
                 move=move,
                 last=self._last,
                 uncaptured=self._uncaptured,
@@ -186,7 +188,9 @@ class Carry:
                 shape=self._shape,
                 again=self._again,
             ).go()
+            self._unwritten |= touched
             if not ending:
+                self._write_bundle(move)
                 self._objects += self._carry_objects(move)
             if found.changes and not ending:
                 self._views.refresh(move.target, self._say)
@@ -247,10 +251,12 @@ class Carry:
         )
         return count
 
-    def _write_bundle(self, move: Move, proof: Proof) -> None:
-        for work, found in zip(self._works.tables, proof.tables, strict=True):
-            if found.rescued or found.partly or found.kept:
+    def _write_bundle(self, move: Move) -> None:
+        """Of the tables that were touched since; so while writers wait only a rest is written."""
+        for work in self._works.tables:
+            if work.n in self._unwritten:
                 bundling.write(move.target, self._scratch, work, self._bundle, self._say)
+        self._unwritten.clear()
 
     def _note_absent(self) -> None:
         assert self._worker is not None

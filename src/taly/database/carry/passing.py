@@ -35,8 +35,8 @@ class Pass:
     again: set[int]
     """Tables with rows that may fit once others have changed; kept here from pass to pass."""
 
-    def go(self) -> Tally:
-        """Do it; the caller commits."""
+    def go(self) -> tuple[Tally, set[int]]:
+        """Do it; the caller commits. Returns the tables that were touched, too."""
         works = self.move.works.tables
         every = {work.n for work in works}
         changed, whole = every, every
@@ -45,6 +45,7 @@ class Pass:
             unseen = self.uncaptured if self.ending else frozenset[int]()
             whole |= unseen | self.shape.check(self.move.source, self.move.works)
             changed |= whole | self.again
+        extra: set[int] = set()
         touched: list[Work] = []
         applied: list[Work] = []
         rescued = 0
@@ -53,6 +54,7 @@ class Pass:
                 continue
             if work.target is None:
                 rescued += self._extra(work, whole=work.n in whole)
+                extra.add(work.n)
             elif work.key:
                 if self._keyed(work, whole=work.n in whole):
                     touched.append(work)
@@ -62,7 +64,8 @@ class Pass:
                 replaced = keyless.stage(self.move, work)
                 touched.append(work)
                 applied += [work] if replaced else []
-        return self._finish(touched, applied, rescued)
+        found = self._finish(touched, applied, rescued)
+        return found, extra | {work.n for work in touched}
 
     def _finish(self, touched: list[Work], applied: list[Work], rescued: int) -> Tally:
         move = self.move
