@@ -200,6 +200,23 @@ def test_a_checkpoint_of_other_migrations_is_no_way_back(scene: Callable[..., Sc
     assert way(found, "revert").possible, "what the checkpoint kept is still put back"
 
 
+def test_a_release_with_more_migrations_than_there_are_now_is_no_matter_of_going_back(
+    scene: Callable[..., Scene],
+) -> None:
+    made = scene()
+    made.migrate("20260102000000_note", ADD)
+    wanted = made.observe().live
+    made.stage.run(
+        "UPDATE _prisma_migrations SET rolled_back_at = now() WHERE migration_name ~ 'note'"
+    )
+    seen = made.observe()
+    found = made.provider.differences(seen, wanted)
+    assert found.database is not None
+    assert found.database.verdict == "keep"
+    assert [one.code for one in found.findings] == ["migration-not-applied"]
+    assert made.provider.steps(seen, wanted, StepOptions()) == ()
+
+
 def test_the_steps_of_both_ways_are_offered_and_fit_each_other(scene: Callable[..., Scene]) -> None:
     made = scene()
     made.migrate("20260102000000_rename", RENAME)

@@ -117,7 +117,7 @@ def _verdict(
 ) -> DatabaseVerdict:
     """Keep wherever the old code can live with it; in place before a backup."""
     keep, revert, restore = ways
-    if all(one.verdict == "keep" for one in migrations) and migrations:
+    if all(one.verdict == "keep" for one in migrations):
         return keep.verdict
     if revert.possible:
         return revert.verdict

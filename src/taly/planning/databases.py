@@ -91,7 +91,9 @@ def _kept(
             finding("database-kept-anyway", component.name, text + reason_of(migration))
         )
     many = "1 migration" if len(migrations) == 1 else f"{len(migrations)} migrations"
-    if bad:
+    if not migrations:
+        why = "stays: it has no migration that the release had not"
+    elif bad:
         why = f"stays, as you asked for: {len(bad)} of {many} break the old code"
     else:
         why = f"stays: the old code can live with the {many} made since"
