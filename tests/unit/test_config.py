@@ -6,6 +6,7 @@ import pytest
 
 from taly.config import find_config, load_config
 from taly.errors import UsageError
+from taly.planning.carry import read_hints
 
 GOOD = """
 environment = "production"
@@ -134,3 +135,43 @@ service_id = "abc"
 """
     component = load_config(write(tmp_path, text)).environment.component("edge")
     assert component.settings == {"service_id": "abc"}
+
+
+DATABASE = '[components.database]\nprovider = "postgres"\n'
+HINTS = """
+[components.database.columns."bookings.status"]
+enum_map = { waitlisted = "requested" }
+
+[components.database.columns."public.bookings.price"]
+transform = "price_minor / 10"
+"""
+
+
+def test_the_folders_of_a_database_start_at_the_file_too(tmp_path: Path) -> None:
+    text = f'environment = "p"\n{DATABASE}rescue = "../kept"\n'
+    settings = load_config(write(tmp_path, text)).environment.component("database").settings
+    assert settings["checkpoints"] == str(tmp_path / ".taly/checkpoints")
+    assert settings["rescue"] == str(tmp_path / "../kept")
+    assert settings["hints"] == ""
+    assert all(isinstance(value, str) for value in settings.values())
+
+
+def test_hints_for_columns_are_handed_on_as_the_carry_over_reads_them(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, f'environment = "p"\n{DATABASE}{HINTS}'))
+    found = read_hints(config.environment.component("database").settings["hints"])
+    by_column = {hint.column: hint for hint in found}
+    assert by_column["bookings.status"].enum_map == (("waitlisted", "requested"),)
+    assert by_column["public.bookings.price"].transform == "price_minor / 10"
+
+
+def test_mistakes_in_hints_are_named_with_their_place(tmp_path: Path) -> None:
+    text = (
+        f'environment = "p"\n{DATABASE}'
+        '[components.database.columns."price"]\nfill = "0"\n'
+        '[components.database.columns."bookings.price"]\ntransfrom = "0"\n'
+        '[components.database.columns."bookings.room"]\nfill = 0\n'
+    )
+    message = refused(tmp_path, text)
+    assert "components.database.columns.bookings.price.transfrom: there is no such" in message
+    assert "components.database.columns.bookings.room.fill" in message
+    assert "components.database.columns.price" in message

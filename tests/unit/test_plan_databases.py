@@ -274,3 +274,9 @@ def test_where_no_database_goes_back_the_deploys_order_is_reversed(case) -> None
         for earlier in component.after:
             first, then = f"roll-back:{component.name}", f"roll-back:{earlier}"
             assert not (first in done and then in done) or first in done[then]
+
+
+def test_a_database_that_has_nothing_more_stays() -> None:
+    made = plan(replace(differences(outlook("keep", *ALL), "keep"), migrations=()))
+    assert made.components[0].disposition is Disposition.KEPT
+    assert "no migration that the release had not" in made.components[0].why
