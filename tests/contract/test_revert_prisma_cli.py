@@ -92,7 +92,7 @@ def test_one_that_the_real_one_failed_at_is_repaired(prisma: Path, postgres_url:
     project.migration(INIT, 'CREATE TABLE "User" ("id" INTEGER PRIMARY KEY);')
     project.migration(BAD, 'ALTER TABLE "User" ADD "x" INT;\nSELECT 1/0;')
     failed = run(prisma, project.url, "deploy")
-    assert "P3018" in failed.stdout + failed.stderr
+    assert failed.returncode != 0
     assert "P3009" in (stopped := run(prisma, project.url, "deploy")).stdout + stopped.stderr
     project.revert(BAD)
     text = project.migrations / BAD / "migration.sql"

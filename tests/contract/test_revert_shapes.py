@@ -353,8 +353,9 @@ def test_what_the_old_code_wrote_in_between_stays_when_a_revert_is_undone(projec
         project,
         'ALTER TABLE "User" ADD COLUMN "bio" TEXT; UPDATE "User" SET "score" = "score" * 10;'
         ' ALTER TABLE "User" RENAME COLUMN "email" TO "mail";',
-        'UPDATE "User" SET "bio" = \'one\' WHERE "id" = 1; UPDATE "User" SET "score" = 500, "bio" ='
-        ' \'two\' WHERE "id" = 2; INSERT INTO "User" ("mail", "score", "bio") VALUES (\'d\', 7, \'d\')',
+        """UPDATE "User" SET "bio" = 'one' WHERE "id" = 1;
+        UPDATE "User" SET "score" = 500, "bio" = 'two' WHERE "id" = 2;
+        INSERT INTO "User" ("mail", "score", "bio") VALUES ('d', 7, 'd')""",
     )
     project.revert(ONE)
     shown = 'SELECT "id", "score" FROM "User" ORDER BY 1'
@@ -376,7 +377,8 @@ def test_a_label_that_is_used_at_once_comes_back_too(project: Project) -> None:
     project.run('CREATE TYPE "Kind" AS ENUM (\'A\'); CREATE TABLE "K" ("k" "Kind")')
     applied(
         project,
-        'ALTER TYPE "Kind" ADD VALUE \'B\'; CREATE TABLE "Use" ("id" SERIAL PRIMARY KEY, "k" "Kind");',
+        """ALTER TYPE "Kind" ADD VALUE 'B';
+        CREATE TABLE "Use" ("id" SERIAL PRIMARY KEY, "k" "Kind");""",
         "INSERT INTO \"Use\" (\"k\") VALUES ('B'), ('A')",
     )
     held = project.contents()
