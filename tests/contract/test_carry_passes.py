@@ -8,8 +8,9 @@ import psycopg
 import pytest
 from tests.contract.carry_stage import Stage, finish, side_url, stage
 
-from taly.database.carry import Carry, left_behind, take_away
+from taly.database.carry import Carry, left_behind, rowsql, take_away
 from taly.database.carry import passing as passing_module
+from taly.database.carry.model import newer
 from taly.errors import Interrupted, VendorUnavailable
 
 __all__ = ["side_url", "stage"]
@@ -315,3 +316,39 @@ def test_what_a_killed_process_left_can_be_found_and_taken_away(stage: Stage) ->
         with psycopg.connect(stage.live_url) as connection:
             assert left_behind(connection) == ()
     assert isinstance(carry, Carry)
+
+
+def test_tables_on_which_we_may_not_note_changes_are_compared_in_the_pause(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.both(BOOKINGS)
+    stage.backed_up()
+
+    def refused(*_: object) -> None:
+        raise psycopg.errors.InsufficientPrivilege
+
+    monkeypatch.setattr("taly.database.carry.capture.patiently", refused)
+    told: list[str] = []
+    stage.say = lambda note, fraction=None: told.append(note)
+    with stage.carry() as (carry, bundle):
+        first = carry.first_pass()
+        stage.live("UPDATE booking SET note = 'x' WHERE id = 7; DELETE FROM booking WHERE id = 8")
+        stage.live("INSERT INTO log VALUES ('line')")
+        done = finish(carry, bundle, first)
+    assert any("public.booking: changes cannot be noted" in note for note in told)
+    assert done.last.changes == 3
+    for table in TABLES:
+        query = f"SELECT * FROM {table} ORDER BY 1"
+        assert stage.side(query) == stage.live(query)
+
+
+@pytest.mark.parametrize("xid", [5, 2**31 + 7, 2**32 - 1])
+def test_naive_3_the_server_compares_transactions_as_we_do(stage: Stage, xid: int) -> None:
+    """What `newer` says, PostgreSQL's `age` says too."""
+    now = stage.xid()
+    for since in (now - 50, now - 1, now):
+        condition = rowsql.since(since).replace("s.xmin", f"'{xid}'::xid")
+        told = stage.live(
+            f"SELECT {condition}, pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+        )
+        assert told[0][0] == newer(xid, since, told[0][1])

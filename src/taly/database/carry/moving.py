@@ -8,8 +8,8 @@ from taly.database.carry import rowsql
 from taly.database.carry.capture import changed
 from taly.database.carry.model import Since
 from taly.database.carry.scratch import Scratch
-from taly.database.carry.sql import number, pour, q, rows, run, telling
-from taly.database.carry.work import Work, Works
+from taly.database.carry.sql import array, number, pour, q, rows, run, telling
+from taly.database.carry.work import Part, Work, Works
 from taly.model.ports import Say
 
 
@@ -29,19 +29,40 @@ class Move:
     def stage_since(self, work: Work) -> int:
         """Stage what was written since the backup, found by the rows' transactions."""
         assert self.since is not None
-        new = rowsql.since(self.since.xmin)
-        count = self._stage(work, self._live(work), new)
-        if any(part.column < 0 for part in work.parts):
-            # A value without a place may stand in a row that nobody has written since.
-            key, at = rowsql.live_key(work), self.scratch.at("p", work)
-            values, flags = rowsql.parts_of(work)
-            hashed = rowsql.live_key_hash(self.works, work)
-            query = (
-                f"SELECT {hashed}, {key}, {values}, {flags} FROM {self._live(work)}"
-                f" WHERE NOT ({new}) AND ({rowsql.any_part(work)})"
-            )
-            self._pour(query, f"{at} (kh, k, x, xd)", work)
-        return count
+        return self._stage(work, self._live(work), rowsql.since(self.since.xmin))
+
+    def stage_parts(self, work: Work) -> None:
+        """Note every value without a place, whoever wrote the row and whenever.
+
+        It may stand in a row that nobody has written since, or that otherwise reads the same.
+        """
+        flags = [
+            rowsql.differs(work, part) if part.column < 0 else self._converted(work, part)
+            for part in work.parts
+        ]
+        if not flags:
+            return
+        values, _ = rowsql.parts_of(work)
+        p = self.scratch.at("p", work)
+        run(self.target, f"TRUNCATE {p}")
+        query = (
+            f"SELECT {rowsql.live_key_hash(self.works, work)}, {rowsql.live_key(work)}, {values},"
+            f" {array(flags, 'boolean')} FROM {self._live(work)} WHERE {' OR '.join(flags)}"
+        )
+        self._pour(query, f"{p} (kh, k, x, xd)", work)
+
+    def _converted(self, work: Work, part: Part) -> str:
+        """Condition: a user's value reads otherwise than it was written."""
+        conditions = [rowsql.differs(work, part)]
+        if self.since is not None:
+            conditions += [rowsql.since(self.since.xmin), f"NOT ({self._late()})"]
+        return f"({' AND '.join(conditions)})"
+
+    def _late(self) -> str:
+        """Condition: the row was written in the migration window, or before it."""
+        if self.since is None or self.since.window_end is None:
+            return "false"
+        return f"NOT ({rowsql.since(self.since.window_end)})"
 
     def stage_all(self, work: Work) -> int:
         """Stage every row, whole: for a table whose rows no key finds again."""
@@ -105,12 +126,9 @@ class Move:
         run(self.source, "ANALYZE pg_temp.taly_keys")
 
     def _stage(self, work: Work, source: str, where: str, *, whole: bool = False) -> int:
-        late = "false"
-        if self.since is not None and self.since.window_end is not None:
-            late = f"NOT ({rowsql.since(self.since.window_end)})"
         values, flags = rowsql.parts_of(work)
         parts = [
-            late,
+            self._late(),
             rowsql.live_key_hash(self.works, work),
             rowsql.live_key(work) if work.key else "NULL::text[]",
             rowsql.live_hash(self.works, work),

@@ -106,7 +106,7 @@ def _keep_parts(move: Move, work: Work) -> None:
         (
             f"s.xd[{j}]"
             if part.column < 0
-            else f"NOT s.late AND s.x[{j}] IS DISTINCT FROM v.c{part.column}::text"
+            else f"NOT s.late AND (s.xd[{j}] OR s.x[{j}] IS DISTINCT FROM v.c{part.column}::text)"
             for j, part in enumerate(work.parts, 1)
         ),
         "boolean",

@@ -115,29 +115,22 @@ def there_text(work: Work, row: str = "t") -> str:
     return array(f"{row}.{q(one.pair.target)}::text" for one in work.columns)
 
 
-def differs(part: Part) -> str:
-    """Condition: a value that only the source has is not its default."""
+def differs(work: Work, part: Part) -> str:
+    """Condition: a value of a row `s` of the source has no place, or reads otherwise there."""
     value = f"s.{q(part.name)}"
+    if part.column >= 0:
+        return f"({value}::text IS DISTINCT FROM {live_value(work.columns[part.column])})"
     if not part.default:
-        return f"{value} IS NOT NULL"
-    return f"{value}::text IS DISTINCT FROM ({part.default})::{part.type}::text"
+        return f"({value} IS NOT NULL)"
+    return f"({value}::text IS DISTINCT FROM ({part.default})::{part.type}::text)"
 
 
 def parts_of(work: Work) -> tuple[str, str]:
-    """The values without a place, and which of them differ from their default, as two arrays.
-
-    Whether a converted value differs is only known in the target.
-    """
+    """The values that may have no place, and for which of them that is so, as two arrays."""
     if not work.parts:
         return "NULL::text[]", "NULL::boolean[]"
     values = array(f"s.{q(part.name)}::text" for part in work.parts)
-    flags = array((differs(p) if p.column < 0 else "false" for p in work.parts), "boolean")
-    return values, flags
-
-
-def any_part(work: Work) -> str:
-    """Condition: the source's row has a value for which only the bundle has a place."""
-    return " OR ".join(differs(part) for part in work.parts if part.column < 0) or "false"
+    return values, array((differs(work, part) for part in work.parts), "boolean")
 
 
 def since(xid: int) -> str:
