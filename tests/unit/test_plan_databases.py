@@ -141,7 +141,7 @@ class TestTheOrder:
 
     def test_the_gap_is_told_with_its_length(self) -> None:
         said = finding(plan(differences(outlook("restore", *ALL))), "database-order")
-        assert "until api are back" in said.text
+        assert "until api is back" in said.text
         assert "in about 60 s" in said.text
 
     def test_a_database_that_is_kept_changes_no_order(self) -> None:

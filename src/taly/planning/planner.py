@@ -127,10 +127,12 @@ def _gaps(writing: Sequence[Step]) -> Iterator[Finding]:
         waiting = [step for step in writing if step.component != name and ids & set(step.needs)]
         if waiting:
             length = max(slots[step.id].end_s for step in waiting) - slots[own[0].id].end_s
-            users = ", ".join(dict.fromkeys(step.component for step in waiting))
+            users = list(dict.fromkeys(step.component for step in waiting))
+            are = "is" if len(users) == 1 else "are"
+            long = f"{length:.0f} s" if length < 90 else f"{length / 60:.0f} min"
             text = (
-                f"it goes back first: until {users} are back as well, in about {length:.0f} s, the"
-                " code that is live now fails where it needs the newer schema"
+                f"it goes back first: until {', '.join(users)} {are} back as well, in about {long},"
+                " the code that is live now fails where it needs the newer schema"
             )
             yield finding("database-order", name, text)
 
