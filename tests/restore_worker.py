@@ -1,8 +1,10 @@
-"""A process of its own that takes a database back or forth, so that tests can kill it.
+"""Processes of their own that take a database back or forth, so that tests can kill them.
 
-python -m tests.restore_worker STEP.json URL RUN NOW DEATH
+python -m tests.restore_worker
 
-DEATH: `say:3` = SIGKILL at the third kind of progress note; `before:swap._commit` or
+Each line of its standard input is a JSON list: STEP.json, URL, RUN, NOW, DEATH. For each a process
+is forked, which saves it the imports; two lines of standard output tell its number, and how it
+ended. DEATH: `say:3` = SIGKILL at the third kind of progress note; `before:swap._commit` or
 `after:swap._commit` = right there; `never`.
 """
 
@@ -11,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -85,5 +88,22 @@ def work(file: str, url: str, run: str, now: str, death: str) -> None:
     (path.parent / f"{run}.receipt").write_text(json.dumps(dict(receipt)), "utf-8")
 
 
+def serve() -> None:
+    """One process after the other."""
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                work(*json.loads(line))
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
 if __name__ == "__main__":
-    work(*sys.argv[1:])
+    serve()
