@@ -196,9 +196,12 @@ def test_who_may_not_quieten_triggers_is_told_before(stage: Stage) -> None:
         with psycopg.connect(stage.live_url) as connection:
             assert can_carry(connection) == ""
             connection.execute("SET ROLE taly_weak")
+            assert "GRANT CREATE ON DATABASE" in can_carry(connection)
+            connection.execute("RESET ROLE; GRANT CREATE ON DATABASE taly TO taly_weak")
+            connection.execute("SET ROLE taly_weak")
             assert "GRANT SET ON PARAMETER session_replication_role" in can_carry(connection)
     finally:
-        stage.live("DROP ROLE taly_weak")
+        stage.live("DROP OWNED BY taly_weak; DROP ROLE taly_weak")
 
 
 def test_the_other_direction_brings_back_what_was_written_since(stage: Stage) -> None:

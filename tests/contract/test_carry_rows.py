@@ -1,7 +1,7 @@
 """What was written since the backup is in the other database afterwards, whatever its type."""
 
 import pytest
-from tests.contract.carry_stage import Stage, side_url, stage
+from tests.contract.carry_stage import Stage, finish, side_url, stage
 
 from taly.database.carry import Since
 
@@ -130,3 +130,19 @@ def test_a_backup_too_long_ago_for_its_transactions_is_compared_by_hashes(stage:
     done = stage.run(since=Since(xmin=old, window_end=None, snapshot=""))
     assert stage.side("SELECT * FROM t ORDER BY 1") == [(1, "a"), (2, "b")]
     assert (done.first.changes, done.first.carried) == (1, 1)
+
+
+@pytest.mark.parametrize("mode", ["transactions", "hashes"])
+def test_keys_that_are_equal_and_not_the_same_text(stage: Stage, mode: str) -> None:
+    stage.both("CREATE TABLE t (id numeric PRIMARY KEY, v text)")
+    stage.both("INSERT INTO t VALUES (1.0, 'a'), (2.0, 'b'), (3, 'c')")
+    stage.backed_up()
+    stage.live("UPDATE t SET id = 1.00 WHERE id = 1; UPDATE t SET id = 3.0, v = 'd' WHERE id = 3")
+    with stage.carry(**({"since": None} if mode == "hashes" else {})) as (carry, bundle):
+        first = carry.first_pass()
+        stage.live("UPDATE t SET id = 2.000 WHERE id = 2; UPDATE t SET id = 1.000 WHERE id = 1")
+        done = finish(carry, bundle, first)
+    query = "SELECT id::text, v FROM t ORDER BY 1"
+    assert stage.side(query) == stage.live(query)
+    assert done.rescued == {}
+    assert done.table("t").rows == 3

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 COUNT_BUDGET_S = 1.0
 """How long tables are counted while writers wait; those left out were counted just before."""
 NO_BUDGET_S = 1e9
+MAY_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')::int"
 OWN = "SELECT pg_current_xact_id()::text::bigint"
 XID = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 
@@ -294,6 +295,8 @@ def can_carry(connection: psycopg.Connection) -> str:
     """Why this user cannot carry rows over; empty when that is possible. Changes nothing."""
     try:
         with connection.transaction(force_rollback=True):
+            if not number(connection, MAY_CREATE):
+                return "the user may not create a schema: GRANT CREATE ON DATABASE … TO the user"
             run(connection, "SET LOCAL session_replication_role = replica")
     except psycopg.errors.InsufficientPrivilege:
         return (

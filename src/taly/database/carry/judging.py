@@ -101,7 +101,7 @@ def find_deletes(
 ) -> None:
     """Put the keys that only the target has any more among those to delete, or to keep."""
     assert work.target is not None
-    d, w, s = (scratch.at(kind, work) for kind in "dws")
+    d, w, s, v = (scratch.at(kind, work) for kind in "dwsv")
     table = f"{work.target_only}{q(*work.target)}"
     run(target, f"ANALYZE {w}")
     spared = f"SELECT FROM {scratch.at('a', work)} a WHERE a.k = d.k"
@@ -110,7 +110,9 @@ def find_deletes(
         f"INSERT INTO {d} (kh, k, verdict, why)"
         f" SELECT DISTINCT w.kh, {there_key(work)}, 'delete', ''"
         f" FROM {w} w JOIN {table} t ON {there_is(work, 'w.k')}"
-        f" WHERE NOT EXISTS (SELECT FROM {s} s WHERE s.kh = w.kh AND s.k = w.k)",
+        f" WHERE NOT EXISTS (SELECT FROM {s} s WHERE s.kh = w.kh AND s.k = w.k)"
+        # 1.0 and 1.00 are one key, and two texts.
+        f" AND NOT EXISTS (SELECT FROM {v} v WHERE {matches(work)})",
     )
     run(target, f"UPDATE {d} d SET verdict = 'absent' WHERE EXISTS ({spared})")
     found = number(target, f"SELECT count(*) FROM {d} WHERE verdict = 'delete'")

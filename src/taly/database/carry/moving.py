@@ -71,8 +71,7 @@ class Move:
     def stage_keys(self, work: Work) -> int:
         """Stage the rows of the keys that are to be looked at; the others are not there."""
         self._send_keys(work, f"SELECT kh, k FROM {self.scratch.at('w', work)}")
-        source = f"{self._live(work)} JOIN pg_temp.taly_keys w ON {self._is_key(work)}"
-        return self._stage(work, source, "true")
+        return self._stage(work, self._live(work), self._is_wanted(work))
 
     def fetch_live(self, work: Work, keys: str) -> int:
         """Read whole rows of the source into the rescued ones; `keys` selects kh and k."""
@@ -80,7 +79,7 @@ class Move:
         query = (
             f"SELECT {rowsql.live_key_hash(self.works, work)}, {rowsql.live_key(work)},"
             f" {rowsql.live_hash(self.works, work)}, {rowsql.live_text(work)}"
-            f" FROM {self._live(work)} JOIN pg_temp.taly_keys w ON {self._is_key(work)}"
+            f" FROM {self._live(work)} WHERE {self._is_wanted(work)}"
         )
         return self._pour(query, f"{self.scratch.at('r', work)} (kh, k, h, live)", work)
 
@@ -108,8 +107,10 @@ class Move:
     def _live(self, work: Work) -> str:
         return f"{work.source_only}{q(*work.source)} s"
 
-    def _is_key(self, work: Work) -> str:
-        return " AND ".join(f"s.{q(name)} = w.k{i}" for i, name in enumerate(work.source_key, 1))
+    def _is_wanted(self, work: Work) -> str:
+        """Condition: one of the keys that were sent is the row's; several texts may be one key."""
+        same = " AND ".join(f"s.{q(name)} = w.k{i}" for i, name in enumerate(work.source_key, 1))
+        return f"EXISTS (SELECT FROM pg_temp.taly_keys w WHERE {same})"
 
     def _send_keys(self, work: Work, query: str) -> None:
         typed = ", ".join(f"k{i} {type_}" for i, type_ in enumerate(work.key_types, 1))
