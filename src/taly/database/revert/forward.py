@@ -8,6 +8,7 @@ put back and that the migration does not delete again was deleted by somebody si
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import IO
 
 import psycopg
@@ -43,24 +44,46 @@ def settle(
     ]
     if not doubtful or any("concurrently" in text.lower() for text in statements):
         return
-    found: list[tuple[Pair, IO[bytes]]] = []
+    with ExitStack() as stack:
+        found = _tried(connection, doubtful, statements, say, stack, as_far=as_far)
+        for (one, stage), file in found:
+            with Quiet(connection, one.before):
+                _apply(connection, one, stage, file, say)
+    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+def _tried(
+    connection: psycopg.Connection,
+    doubtful: Sequence[Pair],
+    statements: Sequence[str],
+    say: Say,
+    stack: ExitStack,
+    *,
+    as_far: bool,
+) -> list[tuple[Pair, IO[bytes]]]:
+    """What the migration makes of the saved values, kept outside the savepoint that it ran in."""
+    files = [stack.enter_context(_spooled()) for _ in doubtful]
+    found: list[tuple[Pair, IO[bytes]]] = list(zip(doubtful, files, strict=True))
     connection.execute("SAVEPOINT taly_forward")
     try:
         for one, stage in doubtful:
             if stage is not None and one.overwritten:
                 with Quiet(connection, one.before):
-                    patiently(connection, _put(one, stage, "true"), say, "tries the saved values")
+                    patiently(connection, _put(one, stage), say, "tries the saved values")
         _run(connection, statements, say, as_far=as_far)
-        found = [(pair, _answers(connection, *pair, say)) for pair in doubtful]
+        for (one, stage), file in found:
+            _answers(connection, one, stage, file, say)
     except psycopg.Error:
         if connection.closed:
             raise
         found = []
     connection.execute("ROLLBACK TO SAVEPOINT taly_forward")
-    for (one, stage), file in found:
-        with file, Quiet(connection, one.before):
-            _apply(connection, one, stage, file, say)
-    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    return found
+
+
+def _spooled() -> IO[bytes]:
+    """A file that is gone when it is closed, and in memory while it is small."""
+    return tempfile.SpooledTemporaryFile(SPOOL)
 
 
 def _run(
@@ -90,27 +113,29 @@ def _in_doubt(connection: psycopg.Connection, one: Return, stages: Mapping[int, 
     return connection.execute(query).fetchone() == (True,)
 
 
-def _put(one: Return, stage: Staged, test: str) -> Composed:
+def _put(one: Return, stage: Staged) -> Composed:
     columns = SQL(", ").join(
         SQL("{} = s.{}").format(Identifier(old.name), Identifier(old.name))
         for _, old in one.overwritten
     )
-    return SQL("UPDATE {} t SET {} FROM {} s JOIN {} l ON {} WHERE {} AND l.since AND {}").format(
+    return SQL("UPDATE {} t SET {} FROM {} s JOIN {} l ON {} WHERE {} AND l.since").format(
         one.place,
         columns,
         one.saved,
         stage.temporary,
         stage.same_key("s", "l"),
         one.same_key("t", "s"),
-        SQL(test),
     )
 
 
 def _answers(
-    connection: psycopg.Connection, one: Return, stage: Staged | None, say: Say
-) -> IO[bytes]:
-    """Keys, and of which columns the migration gives what was live; kept outside the savepoint."""
-    file: IO[bytes] = tempfile.SpooledTemporaryFile(SPOOL)  # noqa: SIM115  # closed by settle
+    connection: psycopg.Connection,
+    one: Return,
+    stage: Staged | None,
+    file: IO[bytes],
+    say: Say,
+) -> None:
+    """Keys, and of which columns the migration gives what was live."""
     query = _survivors(one) if stage is None or not one.overwritten else _equal(one, stage)
 
     def fill() -> None:
@@ -120,7 +145,6 @@ def _answers(
 
     attended(connection, fill, say, f"compares {one.before.name}")
     file.seek(0)
-    return file
 
 
 def _equal(one: Return, stage: Staged) -> Composed:
