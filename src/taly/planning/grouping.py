@@ -1,11 +1,12 @@
 """Which changes of single components belong to one release of the platform."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from itertools import accumulate, chain, pairwise, repeat
-from operator import sub
+from operator import itemgetter, sub
+from typing import Any
 
 from taly.planning.timelines import Timeline
 
@@ -98,7 +99,7 @@ class _Changes:
 
     def weight(self, begin: int, end: int) -> int:
         """What these changes together add to the content sum."""
-        return sum(map(self.deltas.__getitem__, self.order[begin:end]))
+        return sum(_at(self.order[begin:end])(self.deltas))
 
     def batches(self, window_s: float) -> Iterator[tuple[int, int]]:
         """Where in the order there was quiet for longer than the window."""
@@ -125,8 +126,9 @@ class _Changes:
 
     def _whole(self, batch: Sequence[int], end: int) -> _Group | None:
         """The batch as one group, where that is plain to see: nearly always."""
-        commits = set(map(self.commits.__getitem__, batch)) - {""}
-        if len(set(map(self.lines.__getitem__, batch))) < len(batch):
+        at = _at(batch)
+        commits = set(at(self.commits)) - {""}
+        if len(set(at(self.lines))) < len(batch):
             return None
         if len(commits) > 1:
             of = self._repositories
@@ -183,3 +185,10 @@ class _Changes:
                 parents[root(owner)] = root(i)
             owners.update(dict.fromkeys(commits, i))
         return [root(i) for i in range(len(parents))]
+
+
+def _at(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Reads these places of a column; twice as fast as one by one, and there are a million."""
+    if len(places) == 1:  # itemgetter would return the item itself
+        return lambda column: (column[places[0]],)
+    return itemgetter(*places)
