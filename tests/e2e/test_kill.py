@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from taly.errors import ExitCode
+from tests.e2e.bookings import counted
 from tests.e2e.conftest import Sandbox
 from tests.e2e.test_rollback import body
 
@@ -27,6 +28,9 @@ PREPARING = {"CloudFormation.CreateChangeSet", "CloudFormation.DeleteChangeSet"}
 """A change set changes nothing until it is executed; one that a dead process left is removed."""
 KILLS = 20
 KILLS_A_RUN = 5
+DATABASE_KILLS = 8
+DATABASE_SPAN_S = 5.0
+"""A restore and its carry-over take some real seconds, whatever the clock's speed."""
 LOST_REPLIES = (
     {"kind": "lose-reply", "component": "backend", "call": "UpdateService"},
     {"kind": "lose-reply", "component": "payments", "call": "/restore"},
@@ -66,12 +70,14 @@ def killed(process: "subprocess.Popen[str]", moment_s: float) -> tuple[str, bool
     return "", False
 
 
-def battered(box: Sandbox, dice: random.Random, kills: int, *command: str) -> tuple[str, int]:
+def battered(
+    box: Sandbox, dice: random.Random, kills: int, *command: str, span_s: float = SPAN_S
+) -> tuple[str, int]:
     """Start a run, kill it and each who resumes it, until it is over: its id, the kills."""
-    run, was_alive = killed(box.start_taly(*command, "--yes"), dice.uniform(0, SPAN_S))
+    run, was_alive = killed(box.start_taly(*command, "--yes"), dice.uniform(0, span_s))
     struck = int(was_alive)
     while was_alive and struck < kills:
-        _, was_alive = killed(box.start_taly("resume", run), dice.uniform(0, SPAN_S))
+        _, was_alive = killed(box.start_taly("resume", run), dice.uniform(0, span_s))
         struck += was_alive
     return run, struck
 
@@ -123,6 +129,26 @@ def test_killed_at_random_moments_twenty_times_every_run_ends_and_nothing_is_wri
         finished(box, run)
         assert writes_since(box, before) == (there if forth else back), (turn, struck)
     assert live(box) == ("R3" if forth else "R4", True), turn
+
+
+def test_killed_while_the_database_goes_back_no_booking_is_lost(
+    sandbox: Callable[..., Sandbox],
+) -> None:
+    """Customers book all the time; killed in the restore, in the carry-over and in the swap."""
+    print(f"TALY_TEST_SEED={SEED}")
+    box, dice = sandbox("taly-small-back", SPEED), random.Random(SEED)
+    run, kills, forth = "", 0, False
+    while kills < DATABASE_KILLS:
+        forth = not forth
+        before = last_call(box)
+        command = ("rollback", "--to", "R3") if forth else ("undo", run)
+        run, struck = battered(box, dice, KILLS_A_RUN, *command, span_s=DATABASE_SPAN_S)
+        kills += struck
+        finished(box, run)
+        assert set(writes_since(box, before).values()) == {1}
+        assert live(box) == ("R3" if forth else "R4", True)
+        found = counted(box)
+        assert found.whole, found
 
 
 def test_killed_while_answers_are_lost_still_one_write_a_change(

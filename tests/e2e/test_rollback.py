@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from taly.errors import ExitCode
+from tests.e2e.bookings import counted
 from tests.e2e.conftest import Sandbox, until
 
 SPEED = 200.0
@@ -59,6 +60,12 @@ def users_see(box: Sandbox, commit: str) -> None:
         assert commit[:7] in text, (name, text)
 
 
+def pipeline(box: Sandbox) -> str:
+    """How CI's last deploy of the database ended."""
+    deploys = box.control.state()["vendors"]["postgres"]["database"]["deploys"]
+    return str(deploys[-1]["code"])
+
+
 def quiet(box: Sandbox) -> bool:
     components = body(box.taly("status", "--json"))["components"]
     return not any(one["in_flight"] for one in components.values())
@@ -86,9 +93,13 @@ def test_ten_of_ten_components_go_to_r3_each_verified_with_one_write_a_change(
     acted = [step["id"] for step in run["steps"] if step["how"] == "acted"]
     writes = [call["target"] for call in box.control.writes(calls_before)]
     prepared = [target for target in writes if target == PREPARES]
-    assert len(writes) - len(prepared) == len(acted), (acted, writes)
+    assert acted.count("restore:database") == 1
+    assert len(writes) - len(prepared) == len(acted) - 1, (acted, writes)
     assert len(prepared) == 5, "one change set a function, which by itself changes nothing"
-    assert len(acted) == 10  # nine components go back, and the Netlify site is locked
+    assert len(acted) == 11  # ten components go back, and the Netlify site is locked
+    found = counted(box)
+    assert found.whole, found
+    assert found.rescued > 0, "what the old schema cannot hold"
 
 
 def test_a_plan_that_was_written_is_exactly_what_runs_and_a_stale_one_is_refused(
@@ -128,6 +139,7 @@ def test_a_late_push_of_the_bad_version_changes_nothing_that_users_see(
     box.control.clock(advance_s=1800)
     until(lambda: quiet(box), what="every vendor has dealt with the push")
     users_see(box, good)
+    assert pipeline(box) == "stopped", "its migration too"
     assert body(box.taly("status", "--json"))["live_release"] == "R3"
     thawed = box.taly("unfreeze", "--yes", "--json")
     assert thawed.returncode == ExitCode.OK, thawed.stdout + thawed.stderr
@@ -136,6 +148,8 @@ def test_a_late_push_of_the_bad_version_changes_nothing_that_users_see(
         name: auto for name, (_, auto) in before.items()
     }
     users_see(box, good)
+    box.control.push(bad, components=["database"])
+    assert pipeline(box) == "ok", "what is let through again migrates again"
 
 
 def test_undo_brings_every_component_back_and_a_second_rollback_works(
@@ -147,18 +161,24 @@ def test_undo_brings_every_component_back_and_a_second_rollback_works(
     first = roll_back(box)
     there = state_of(box)
     assert there != before
+    assert counted(box).whole
     undone = box.taly("undo", first["run"], "--yes", "--json")
     assert undone.returncode == ExitCode.OK, undone.stdout + undone.stderr
     assert state_of(box) == before
+    found = counted(box)
+    assert found.whole, found
+    assert found.rescued == 0, "what was rescued is back in its place"
     roll_back(box, "--to", "R3")
     assert state_of(box) == there
+    found = counted(box)
+    assert found.whole, found
 
 
 def test_going_back_and_forth_leaves_names_marks_and_the_last_good_release_as_they_were(
     sandbox: Callable[..., Sandbox],
 ) -> None:
     """Netlify and Vercel forget what was live before a rollback; taly does not."""
-    box = sandbox("taly", 3 * SPEED)
+    box = sandbox("taly-kept", 3 * SPEED)
     before = body(box.taly("releases", "--json"))
     members = {one["name"]: one["members"] for one in before["releases"]}
     for target in ("R3", "R1"):

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from taly.sandbox.vendors import MARK
+from tests.e2e.conftest import until
 
 pytestmark = pytest.mark.xdist_group("sandbox-scenarios")  # they share sandboxes
 
@@ -69,9 +70,38 @@ def test_the_default_platform_has_ten_components_live_at_the_bad_release(taly: A
     assert applied(taly)[1:] == [
         "20250203101500_booking_note",
         "20250303093000_booking_channel",
-        "20250407140000_booking_currency",
+        "20250407140000_waiting_list",
     ]
     assert state["problems"] == []
+
+
+def test_its_bookings_are_taken_and_nobody_sees_them(taly: Any) -> None:
+    until(taly.control.writers, what="customers book")
+    assert page(taly.url("backend") + "/bookings")[0] == 500
+    assert {one["outcome"] for one in taly.control.writers()} == {"acknowledged"}
+    with psycopg.connect(taly.environ["DATABASE_URL"]) as connection:
+        counts = connection.execute(
+            "SELECT count(*), count(*) FILTER (WHERE status = 'waitlisted'),"
+            " (SELECT count(*) FROM refunds) FROM bookings"
+        ).fetchone()
+    assert counts is not None
+    assert counts[0] > 3200
+    assert counts[1] >= 25
+    assert counts[2] >= 30
+
+
+def test_its_ci_made_a_checkpoint_of_what_the_migration_destroyed(taly: Any) -> None:
+    listed = json.loads(taly.taly("checkpoint", "list", "--json").stdout)["checkpoints"]
+    assert [one["pending"] for one in listed] == [["20250407140000_waiting_list"]]
+    assert listed[0]["after"]["applied"] == ["20250407140000_waiting_list"]
+    destroyed = {one["table"]: (one["columns"], one["rows"]) for one in listed[0]["destroyed"]}
+    assert destroyed == {"bookings": (["id", "channel"], 3000)}
+
+
+def test_where_the_database_is_kept_the_migration_only_added(sandbox: SandboxFactory) -> None:
+    kept = sandbox("taly-kept", shared=True)
+    assert applied(kept)[-1] == "20250407140000_booking_currency"
+    assert kept.control.writers() == []
 
 
 def test_its_migrations_lie_in_the_directory_as_prisma_lays_them_out(taly: Any) -> None:

@@ -52,7 +52,8 @@ def test_the_tutorial_says_what_happens(sandbox: Callable[..., Sandbox]) -> None
     assert seen.count("HTTP 500") == 4
     assert "last good: R3" in play(box, typed[3])
     plan = play(box, typed[4])
-    assert "the old code can live with the" in plan
+    assert "database: restore" in plan
+    assert "rows since" in plan
     assert "Configuration that differs" in plan
     after = play(box, typed[5])
     assert "live: R3" in after

@@ -277,6 +277,6 @@ def test_a_commit_that_is_pushed_again_is_the_same_code() -> None:
         assert again.of(name) == bad.of(name)
     mended = scenario.recalled(PushEntry(commit=bad.commit, after="0s", outcome="ok"))
     assert mended.of("backend").outcome == "ok"
-    assert mended.of("backend").settings == {"schema_version": 4}
+    assert mended.of("backend").settings == {"schema_version": 5, "fails": "lists"}
     other = PushEntry(commit="1234567", after="0s", message="new")
     assert scenario.recalled(other) == other

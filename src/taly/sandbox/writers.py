@@ -15,7 +15,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 FILE = "writers.jsonl"
-PAUSE_S = 0.2
+PAUSE_S = 0.4
 """Real seconds between a customer's answer and the next request."""
 TIMEOUT_S = 15.0
 
