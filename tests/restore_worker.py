@@ -46,7 +46,7 @@ class Dying:
         self.heard: list[str] = []
 
     def __call__(self, note: str, fraction: float | None = None) -> None:
-        kind = re.sub(r"[\d,.]+", "N", note)
+        kind = re.sub(r"[\d,.]+", "N", re.sub(r"public\.\w+", "T", note))
         if kind not in self.heard:
             self.heard.append(kind)
             if len(self.heard) == self.number:

@@ -105,6 +105,16 @@ def test_writers_lose_nothing_through_back_undo_and_back(scene: Scene) -> None:
     assert writers.missing(scene.stage.url, rescue) == []
 
 
+def test_an_undo_can_itself_be_taken_back(scene: Scene) -> None:
+    made = released(scene)
+    scene.back(made, "run-1aaaaa")
+    old = scene.everything()
+    scene.undo("run-1aaaaa", "run-2bbbbb")
+    scene.undo("run-2bbbbb", "run-3ccccc", names=(OLD,))
+    assert scene.everything() == old
+    assert applied(scene) == digest((OLD,))
+
+
 def test_settings_and_comment_are_as_before_when_it_comes_back(scene: Scene) -> None:
     scene.stage.run(f"COMMENT ON DATABASE {DATABASE} IS 'ours'")
     scene.stage.run(f"ALTER DATABASE {DATABASE} SET default_transaction_read_only = off")

@@ -11,7 +11,7 @@ from taly.database.checkpoint import copies
 from taly.database.checkpoint.contents import tables
 from taly.database.checkpoint.dump import FOREIGN_SETTING, JOBS, Client
 from taly.database.checkpoint.folder import DUMP, Checkpoint
-from taly.database.checkpoint.session import explained, snapshot
+from taly.database.checkpoint.session import connected, explained, snapshot
 from taly.database.checkpoint.verify import unlike
 from taly.database.programs import Programs, find_programs
 from taly.database.restore.beside import LOOK_S, Beside, beside
@@ -75,7 +75,20 @@ def _restored(job: Job, fence: Fence, start: Start) -> tuple[str, ...]:
             job.say(f"restore {megabytes(size)} of {megabytes(whole)}", size / whole)
             client.look()
         client.check()
-        return tuple(client.forgiven())
+        told = tuple(client.forgiven())
+    _analyze(job, fence)
+    return told
+
+
+def _analyze(job: Job, fence: Fence) -> None:
+    """A dump has no statistics, and without them the first queries take the worst plans."""
+    with connected(job.place(job.side), autocommit=True) as session:
+        pid = session.info.backend_pid
+        beside(
+            lambda: session.execute("ANALYZE"),
+            tell=lambda: job.say("statistics of the restored tables"),
+            stop=lambda: fence.cancel(pid),
+        )
 
 
 class Restoring(Client):
