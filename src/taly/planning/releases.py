@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
+from operator import attrgetter
 
 from taly.model.environment import Environment
 from taly.model.release import (
@@ -118,9 +119,8 @@ def _drafts(
     """One draft a content id: a state that comes back is the same release, live once more."""
     drafts: dict[str, _Draft] = {}
     previous: _Draft | None = None
-    open_ended = [
-        name for name, line in lines.items() if any(d.candidates for d in line.deployments)
-    ]
+    candidates = attrgetter("candidates")
+    open_ended = [name for name, line in lines.items() if any(map(candidates, line.deployments))]
     for state in _of_ours(settled_states(list(lines.values()), window_s), own_runs):
         id_ = content_id(state.total)
         draft = drafts.get(id_)
