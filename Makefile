@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint types layers demo bench docs picture clean
+.PHONY: help install test check lint types layers demo bench simulate docs picture clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -37,6 +37,10 @@ demo: $(VENV)/.ready  ## break a platform, roll it back, see it hold: about two 
 
 bench: $(VENV)/.ready  ## the measurements that the README quotes
 	$(BIN)/python -m bench
+
+SEEDS ?= 10000
+simulate: $(VENV)/.ready  ## play SEEDS=10000 simulated incidents and check every invariant
+	$(BIN)/python -m taly.simulate.main --seeds $(SEEDS)
 
 docs: $(VENV)/.ready  ## write the reference pages that come from the code
 	$(BIN)/python -m tools.write_reference

@@ -132,10 +132,7 @@ class _Reconciliation:
 
     def run(self) -> Job[End]:
         """Clauses 2 to 5."""
-        if self._attempt is not None:
-            intended = self._attempt.intended_at
-            since = max(0.0, (self._clock.now() - intended).total_seconds())
-            self._settle(less=since)
+        self._settle_earlier()
         while True:
             while (left := self._trusted_from - self._clock.monotonic()) > 0:
                 yield left
@@ -153,6 +150,12 @@ class _Reconciliation:
                     return end
             else:
                 yield self._pause()
+
+    def _settle_earlier(self) -> None:
+        """Clause 2: what is left of the settle time of an earlier process's write."""
+        if self._attempt is not None:
+            since = (self._clock.now() - self._attempt.intended_at).total_seconds()
+            self._settle(less=max(0.0, since))
 
     def broken_by(self, error: Exception) -> StepFailed | StepUnknown:
         """The end when something broke that is no answer of the vendor's."""

@@ -1,0 +1,187 @@
+"""The simulated platform as it truly is: its components, their past, and who wrote what."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from taly.simulate.timeline import Timeline
+from taly.simulate.traits import Traits
+
+Value = str | bool | int | None
+Values = dict[str, Value]
+PERSON = "person"
+PUSH = "push"
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """Something that a vendor does over time."""
+
+    id: str
+    start: float
+    ends: float
+    change: Values
+    by: str
+    """A write's key, or `person` or `push`."""
+    fails: bool = False
+    over: bool = False
+    cancelled: bool = False
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether no write of taly's began it."""
+        return self.by in (PERSON, PUSH)
+
+
+@dataclass(slots=True, eq=False)
+class Write:
+    """One change that a request of taly's made, or would have made."""
+
+    component: str
+    key: str
+    """`<run>:<step>`."""
+    process: str
+    at: float
+    changed: bool = False
+    """Whether anything was different after it took effect, or is to be when it does."""
+    copy: bool = False
+    """Whether the network made it: the second delivery of one request."""
+    operation: Operation | None = None
+    """What it began; None = it took effect at once."""
+
+
+@dataclass(slots=True, eq=False)
+class Deployed:
+    """One deployment, with its past."""
+
+    id: str
+    commit: str
+    at: float
+    expired: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """One component, as it truly is."""
+
+    name: str
+    traits: Traits
+    deployments: list[Deployed]
+    states: list[tuple[float, Values]]
+    """(since when, the state), oldest first."""
+    operations: list[Operation] = field(default_factory=list)
+    foreign: list[float] = field(default_factory=list)
+    """When something that was not taly's took effect."""
+    lags: Random = field(default_factory=Random)
+    served: str = ""
+    """The deployment that really answers users, where the vendor shows another."""
+
+    @property
+    def state(self) -> Values:
+        """The truth, now."""
+        return self.states[-1][1]
+
+    def state_at(self, second: float) -> Values:
+        """The truth, then."""
+        for since, state in reversed(self.states):
+            if since <= second:
+                return state
+        return self.states[0][1]
+
+    @property
+    def serves(self) -> str:
+        """The deployment that the application answers with."""
+        return self.served or str(self.state["deploy"])
+
+    def in_flight(self, second: float) -> list[Operation]:
+        """What was in flight then."""
+        return [
+            one
+            for one in self.operations
+            if one.start <= second < one.ends and not (one.over and one.ends > second)
+        ]
+
+    def lag(self) -> float:
+        """How old the next read is."""
+        return self.lags.random() * self.traits.lag_s if self.traits.lag_s else 0.0
+
+
+class Platform:
+    """All components, and what happens to them."""
+
+    def __init__(self, timeline: Timeline, parts: list[Part], note: Callable[[str], None]) -> None:
+        """`note` hears what happens, for the trace."""
+        self.timeline = timeline
+        self.parts = {part.name: part for part in parts}
+        self.writes: list[Write] = []
+        self.note = note
+        self._numbers = 0
+
+    def begin(
+        self, part: Part, change: Values, by: str, *, takes_s: float, write: Write | None = None,
+        fails: bool = False,
+    ) -> Operation:  # fmt: skip
+        """An operation begins; it changes the component when it ends, unless it is cancelled."""
+        self._numbers += 1
+        now = self.timeline.now
+        operation = Operation(
+            id=f"op-{self._numbers}", start=now, ends=now + takes_s, change=change, by=by,
+            fails=fails,
+        )  # fmt: skip
+        part.operations.append(operation)
+        if takes_s <= 0:
+            self._end(part, operation, write)
+            return operation
+        if write is not None:  # a deployment has begun, whatever comes of it
+            self.writes.append(write)
+            write.at, write.operation = now, operation
+            write.changed = any(part.state.get(key) != value for key, value in change.items())
+        self.timeline.after(takes_s, lambda: self._end(part, operation, None))
+        return operation
+
+    def cancel(self, part: Part, operation: Operation) -> None:
+        """It is ended without effect."""
+        operation.cancelled = operation.over = True
+        operation.ends = min(operation.ends, self.timeline.now)
+
+    def push(self, part: Part, number: int) -> bool:
+        """Somebody pushes: it is deployed if the vendor may; whether it is."""
+        if not part.traits.has_auto or not part.state["auto_deploy"]:
+            return False
+        if part.traits.refuses_while_busy and part.in_flight(self.timeline.now):
+            return False
+        pushed = self.built(part, number)
+        low, high = part.traits.takes_s
+        self.note(f"a push to {part.name} is being deployed: {pushed.id}")
+        self.begin(part, {"deploy": pushed.id}, PUSH, takes_s=max(3.0, (low + high) / 2))
+        return True
+
+    def built(self, part: Part, number: int) -> Deployed:
+        """A new, bad deployment that was never live."""
+        pushed = Deployed(
+            id=f"{part.name}-x{number}", commit=f"{0xBAD0000 + number:040x}", at=self.timeline.now
+        )
+        part.deployments.append(pushed)
+        return pushed
+
+    def _end(self, part: Part, operation: Operation, write: Write | None) -> None:
+        if operation.over:
+            return
+        operation.over = True
+        held = operation.by == PUSH and part.traits.auto_at_end and not part.state["auto_deploy"]
+        if operation.fails or held:
+            return
+        self.put(part, operation.change, write, foreign=operation.is_foreign)
+
+    def put(self, part: Part, change: Values, write: Write | None, *, foreign: bool) -> None:
+        """The component is so from now on."""
+        now, state = self.timeline.now, {**part.state, **change}
+        if write is not None:
+            self.writes.append(write)
+            write.at, write.changed = now, state != part.state or part.served != ""
+        if foreign:
+            part.foreign.append(now)
+        if state != part.state:
+            self.note(f"{part.name} is {state} now")
+            part.states.append((now, state))
+        part.served = ""
