@@ -19,8 +19,8 @@ from taly.sandbox.running import read_running
 
 __all__ = ["Claim", "Stage", "demo", "finish"]
 
-SPEED = 40.0
-"""Virtual seconds in a real one: an App Runner update of five minutes takes 7.5 seconds."""
+SPEED = 50.0
+"""Virtual seconds in a real one: an App Runner update of five minutes takes 6 seconds."""
 
 
 @click.command()
