@@ -102,7 +102,7 @@ def act_push(stage: Stage, good: str, bad: str) -> None:
     stage.claim(
         "its pipeline is stopped before the migration",
         deploys[-1]["code"] == "stopped",
-        f"taly checkpoint in CI: {deploys[-1]['code']}",
+        f"the job is {deploys[-1]['code']}",
     )
     _claim_users(stage, good, "whatever is pushed")
 
