@@ -45,7 +45,7 @@ class Writer:
                     self.stop.wait(0.01)
                     continue
             self._write(connection, random)
-            self.stop.wait(0.002)
+            self.stop.wait(0.01)
         if connection is not None:
             connection.close()
 
