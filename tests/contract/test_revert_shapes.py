@@ -342,3 +342,15 @@ def test_rows_come_back_as_far_as_what_they_refer_to_is_there(project: Project) 
         ("b", "Bob"),
     ]
     assert receipt["without-place"] == "2"
+
+
+def test_a_composite_of_which_a_field_is_null_is_a_value_to_rescue(project: Project) -> None:
+    project.run('CREATE TYPE "place" AS ("street" TEXT, "town" TEXT)')
+    before, _ = applied(
+        project,
+        'ALTER TABLE "User" ADD COLUMN "home" "place"',
+        """UPDATE "User" SET "home" = ROW('Long Lane', NULL) WHERE "email" = 'a'""",
+    )
+    receipt = project.revert(ONE)
+    assert project.unlike(before) == []
+    assert receipt["rescued"] == "1"

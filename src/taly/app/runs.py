@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 import httpx2
 
 from taly.app.context import Context
+from taly.app.settling import settle_bundles
 from taly.engine.owner import Owner
 from taly.engine.runner import Engine
 from taly.engine.store import Marked
@@ -69,6 +70,7 @@ def follow(context: Context, engine: Engine, run_id: str, on_event: OnEvent) -> 
             reference="lease-lost",
             hint=f"taly show {run_id}",
         ) from lost
+    settle_bundles(run)
     _mark_what_was_left(context, run)
     return run
 

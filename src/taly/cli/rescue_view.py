@@ -37,6 +37,12 @@ STYLES: "dict[Fate, str]" = {
     "gone": "warn",
 }
 
+STATES = {
+    "done": "[good]done[/]",
+    "prepared": "[warn]prepared[/]",
+    "taken-back": "[quiet]taken back[/]",
+}
+
 
 def listed(readers: "Sequence[Reader]", when: Callable[[datetime], str]) -> "Table":
     """A line for each bundle."""
@@ -55,7 +61,7 @@ def listed(readers: "Sequence[Reader]", when: Callable[[datetime], str]) -> "Tab
             str(len(manifest.tables)),
             f"{manifest.rows:,}",
             size(manifest.bytes),
-            "[good]done[/]" if manifest.state == "done" else "[warn]prepared[/]",
+            STATES[manifest.state],
         )
     return table
 
@@ -70,6 +76,8 @@ def print_bundle(reader: "Reader", tables: "Sequence[TableFacts]", limit: int) -
         markup=False,
         soft_wrap=True,
     )
+    if manifest.state == "taken-back":
+        say("  taken back: its run was undone, and the rows came back with that", style="quiet")
     if manifest.state == "prepared":
         say("  prepared: its step did not say that it was done", style="warn")
     if not tables:

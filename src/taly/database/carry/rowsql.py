@@ -121,7 +121,7 @@ def differs(work: Work, part: Part) -> str:
     if part.column >= 0:
         return f"({value}::text IS DISTINCT FROM {live_value(work.columns[part.column])})"
     if not part.default:
-        return f"({value} IS NOT NULL)"
+        return f"({value} IS DISTINCT FROM NULL)"  # a composite of NULLs IS NULL, and is a value
     return f"({value}::text IS DISTINCT FROM ({part.default})::{part.type}::text)"
 
 

@@ -20,6 +20,7 @@ from taly.database.rescue.manifest import (
     MANIFEST,
     Kind,
     Manifest,
+    State,
     TableFacts,
     broken,
     sealed,
@@ -240,13 +241,22 @@ def confirm(path: Path) -> None:
 
     Also for a step whose process was killed between the change and its own `confirm`.
     """
+    if unsealed(path / MANIFEST).state == "prepared":
+        _mark(path, "done")
+
+
+def take_back(path: Path) -> None:
+    """Say that an undo has brought its rows back: they are not to be replayed any more."""
+    if unsealed(path / MANIFEST).state != "taken-back":
+        _mark(path, "taken-back")
+
+
+def _mark(path: Path, state: State) -> None:
     manifest = unsealed(path / MANIFEST)
-    if manifest.state == "done":
-        return
     partial = path / f".{MANIFEST}.{os.getpid()}"
     try:
         partial.unlink(missing_ok=True)
-        append(partial, sealed(manifest.model_copy(update={"state": "done"})))
+        append(partial, sealed(manifest.model_copy(update={"state": state})))
         _sync(partial)
         partial.rename(path / MANIFEST)
         _sync(path)
@@ -269,7 +279,7 @@ def _run_name(run: str) -> str:
 def _refuse_done(final: Path) -> None:
     if not (final / MANIFEST).exists():
         return
-    if unsealed(final / MANIFEST).state == "done":
+    if unsealed(final / MANIFEST).state != "prepared":
         raise Refused(
             f"{final} is there already, and its step was done: it is not overwritten",
             reference="rescue-exists",

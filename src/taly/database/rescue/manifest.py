@@ -20,7 +20,7 @@ FILE = re.compile(r"table-[0-9]{4,9}\.jsonl\.gz")
 """The only names of tables' files: numbered, as a table's own name may hold anything."""
 
 Kind = Literal["row", "columns", "deleted"]
-State = Literal["prepared", "done"]
+State = Literal["prepared", "done", "taken-back"]
 Count = Field(ge=0)
 
 
@@ -88,7 +88,8 @@ class Manifest(_Strict):
     """host:port/name of the database it is of."""
     made_at: datetime
     state: State
-    """`prepared`: all is written, and the step may have been done or not; `done`: it was."""
+    """`prepared`: all is written, and the step may have been done or not; `done`: it was;
+    `taken-back`: it was, and an undo has brought its rows back."""
     tables: tuple[TableFacts, ...]
     facts: dict[str, Any]
     """What the step that wrote it wants to find again."""

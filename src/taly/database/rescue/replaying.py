@@ -53,8 +53,15 @@ def replay(
 
 
 def refuse_unfinished(readers: Sequence[Reader]) -> None:
-    """Raise Refused when a step was prepared, and nobody knows whether it was done."""
+    """Raise Refused when a step may not have been done, or was taken back by an undo."""
     for reader in readers:
+        if reader.manifest.state == "taken-back":
+            raise Refused(
+                f"{reader.manifest.run} was undone, and its rescued rows came back with that: once"
+                " more would bring back what was deleted since",
+                reference="rescue-taken-back",
+                hint=f"taly rescue show {reader.manifest.run}",
+            )
         if reader.manifest.state == "prepared":
             run = reader.manifest.run
             raise Refused(

@@ -55,7 +55,8 @@ def _columns(
     stays = fate.key or tuple(name for name in file.table.columns if name not in lost)
     stays = tuple(name for name in stays if name not in lost)
     columns = (*stays, *(name for name in lost if name not in stays))
-    some = SQL(" OR ").join(SQL("{} IS NOT NULL").format(Identifier(name)) for name in lost)
+    # IS NOT NULL is false for a composite value of which one field is NULL.
+    some = SQL(" OR ").join(SQL("{} IS DISTINCT FROM NULL").format(Identifier(x)) for x in lost)
     said = f"{why}: {', '.join(lost)} of {fate.live.name} {'goes' if len(lost) == 1 else 'go'}"
     for values in _rows(connection, fate, columns, SQL("WHERE ") + some, say):
         base = dict(zip(stays, values, strict=False))

@@ -82,7 +82,9 @@ def keep(connection: psycopg.Connection, one: Staged, window: Window, say: Say) 
 def as_text(alias: str, name: str) -> Composable:
     """A value as its type prints it: a cast to text does it otherwise for booleans and char(n)."""
     column = SQL("{}.{}").format(SQL(alias), Identifier(name))
-    return SQL("CASE WHEN {} IS NOT NULL THEN format('%s', {}) END").format(column, column)
+    # IS NOT NULL is false for a composite value of which one field is NULL.
+    some = SQL("{} IS DISTINCT FROM NULL").format(column)
+    return SQL("CASE WHEN {} THEN format('%s', {}) END").format(some, column)
 
 
 def rescue_changed(
