@@ -1,0 +1,99 @@
+"""`taly permissions`: the least that this taly.toml needs."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taly.cli.options import environment_options, opened
+from taly.cli.output import err, out, print_json
+from taly.errors import UsageError
+
+if TYPE_CHECKING:
+    from taly.app.permissions import Part, Permissions
+
+
+@click.command()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "iam", "json"]),
+    default="table",
+    show_default=True,
+    help="iam: one IAM policy document, to paste.",
+)
+@click.option(
+    "--only",
+    "part",
+    type=click.Choice(["read", "write"]),
+    help="Of the IAM policy: what looking needs, or what a rollback needs besides.",
+)
+@environment_options
+def permissions(form: str, part: "Part | None", config_path: str, store: str) -> None:
+    """Print the least that this taly.toml needs: IAM actions, tokens, PostgreSQL rights.
+
+    Narrowed to what taly.toml names, where a vendor can. Nothing is asked of any vendor.
+    """
+    from taly.app.permissions import permissions_of
+
+    found = permissions_of(opened(config_path, store))
+    if form == "json":
+        print_json("permissions", asdict(found))
+    elif form == "iam":
+        _print_iam(found, part)
+    else:
+        _print_table(found, part)
+
+
+def _print_iam(found: "Permissions", part: "Part | None") -> None:
+    from taly.app.permissions import POLICY_LIMIT, whole
+
+    policy = whole(found, part)
+    if policy is None:
+        raise UsageError(
+            "no component of this taly.toml is on AWS, so there is no IAM policy",
+            reference="no-iam-policy",
+            hint="taly permissions --format table",
+        )
+    sys.stdout.write(json.dumps(policy, indent=2) + "\n")
+    for remark in found.remarks:
+        err().print(f"· {remark}", markup=False)
+    if len(json.dumps(policy, separators=(",", ":"))) > POLICY_LIMIT:
+        err().print(
+            f"! longer than the {POLICY_LIMIT} characters of a managed policy: split it with "
+            "--only, or widen its resources",
+            style="warn",
+        )
+
+
+def _print_table(found: "Permissions", part: "Part | None") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="quiet")
+    for title in ("for", "what", "on"):
+        table.add_column(title, overflow="fold")
+    for row in _rows(found, part):
+        table.add_row(*(Text(cell) for cell in row))
+    out().print(table)
+    for remark in found.remarks:
+        out().print(f"· {remark}", style="quiet", markup=False)
+
+
+def _rows(found: "Permissions", part: "Part | None") -> Iterator[tuple[str, str, str]]:
+    policies = {"read": found.read, "write": found.write}
+    for name, policy in policies.items():
+        if policy is not None and part in (None, name):
+            statements: Any = policy["Statement"]
+            for one in statements:
+                yield name, "\n".join(one["Action"]), "\n".join(one["Resource"])
+    for token in found.tokens:
+        told = {"read": token.read, "write": token.write}
+        yield from (
+            (name, text, token.variable) for name, text in told.items() if part in (None, name)
+        )
+    for right in found.database:
+        yield right.needed_for, right.rights, "PostgreSQL"
