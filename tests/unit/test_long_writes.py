@@ -1,5 +1,6 @@
 """A write that takes long: it tells how far it is, hears that it must stop, and changes nothing."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -104,6 +105,23 @@ def test_an_interrupted_write_is_left_to_be_resumed_and_then_done_once(store: St
     assert engine(store, vendor).resume(run_id).outcome == "succeeded"
     assert len(vendor.writes()) == 1
     assert vendor.begun == 2
+
+
+def test_an_interrupted_write_beside_a_failed_step_keeps_the_run_open(store: Store) -> None:
+    """Found by the simulator: the run ended as failed, and the step stayed `running` for ever."""
+    vendor = SlowVendor(clock=RealTime(), pause_s=0.01)
+    refusing = FakeVendor(clock=RealTime(), write_faults=["refuse"], name="other")
+    providers = {"fake": vendor, "other": refusing}
+    one = Engine(store=store, providers=providers, clock=vendor.clock, owner=Owner.here("ana"))
+    run_id = one.start(plan(step("a"), dataclasses.replace(step("bad"), provider="other")))
+    run = one.execute(run_id, at_first_progress(lambda: one.interrupt(run_id)))
+    assert run.steps["roll-back:bad"].phase is StepPhase.FAILED
+    assert run.steps["roll-back:a"].phase is StepPhase.RUNNING
+    assert run.outcome is None
+    vendor.pause_s = 0.0
+    run = one.resume(run_id)
+    assert run.outcome == "failed"
+    assert run.steps["roll-back:a"].phase is StepPhase.DONE
 
 
 def test_a_write_whose_run_is_anothers_now_hears_it(store: Store) -> None:

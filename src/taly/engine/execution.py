@@ -190,9 +190,9 @@ class Execution:
             self.journal.append(RunFinished(outcome=outcome))
 
     def _outcome(self, run: Run) -> Outcome | None:
-        """How the run ends; None = it does not: a step is unknown, or it was interrupted."""
+        """How the run ends; None = it does not: a step is unknown, or was left to be resumed."""
         phases = {step.phase for step in run.steps.values()}
-        if StepPhase.UNKNOWN in phases:
+        if phases & {StepPhase.UNKNOWN, StepPhase.RUNNING}:
             return None
         if phases <= {StepPhase.DONE}:
             return "succeeded"
