@@ -1,3 +1,3 @@
-"""A secret that stands in every place where a real one could, to be looked for where it must not."""
+"""A secret put wherever a real one may be said, to be looked for where none may stand."""
 
 CANARY = "canary-7f3a9c1e5b"

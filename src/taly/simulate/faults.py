@@ -31,6 +31,8 @@ KINDS: Mapping[Point, tuple[str, ...]] = {
         "frozen-before-write",
         "frozen-after-write",
         "provider-breaks",
+        "push-before-write",
+        "overtaken",
     ),
     "read": (
         "read-lost",
@@ -64,7 +66,10 @@ KINDS: Mapping[Point, tuple[str, ...]] = {
 }
 SKEW = "clock-skew"
 ALL_KINDS = (*(kind for kinds in KINDS.values() for kind in kinds), SKEW)
-POINTS: tuple[Point, ...] = ("write", "write", "write", "read", "append", "append", "ask", "world")
+POINTS: tuple[Point, ...] = (
+    "write", "write", "write", "write", "read", "append", "append", "append", "ask", "world",
+    "world",
+)  # fmt: skip
 """As likely as they stand here."""
 WRITING = tuple(
     str(kind) for kind in StepKind if kind not in (StepKind.VERIFY, StepKind.VERIFY_ALL)

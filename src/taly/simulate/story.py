@@ -81,7 +81,7 @@ class Simulation:
         self.witness = Witness(self.timeline, self.platform)
         self.people = _random(seed, "people")
         self.verdict = world.choice(("revert", "restore", "keep", "revert"))
-        self.skews = world.random() < 0.3
+        self.skew_s = world.choice((0.0, 0.0, 0.0, -40.0, -6.0, 6.0, 30.0))
         self.path: Path = fresh_store()
         self.store = SqlStore(SimDatabase(self.path, self.timeline))
         self.talys: list[Taly] = []
@@ -157,9 +157,8 @@ class Simulation:
         return self._over(run_id, plan)
 
     def _pause(self) -> float:
-        return self.people.choice(
-            (1.0, self.people.uniform(0.5, 6.0), self.people.uniform(1.0, 25.0))
-        )
+        slow = self.people.uniform(1.0, 25.0)
+        return self.people.choice((0.4, 1.0, self.people.uniform(0.5, 6.0), slow))
 
     def _look_after(self, run_id: str, plan: Plan) -> None:
         """People look whether it is over; when nobody works on it, they resume it."""
@@ -340,8 +339,9 @@ class Simulation:
     def process(self) -> Taly:
         """A new process, on one of two machines."""
         number = len(self.talys) + 1
-        skew = self.people.choice((-40.0, -6.0, 6.0, 30.0)) if self.skews and number > 1 else 0.0
-        process = Process(pid=number, machine=self.people.choice(("m1", "m1", "m2")), skew_s=skew)
+        machine = self.people.choice(("m1", "m1", "m2"))
+        skew = self.skew_s if machine == "m2" else 0.0
+        process = Process(pid=number, machine=machine, skew_s=skew)
         if skew:
             self.coverage.hit(SKEW, "")
         clock = SimClock(self.timeline, process)

@@ -15,6 +15,8 @@ Receipt = Mapping[str, str]
 Send = Callable[[bool], Receipt]
 """Deliver the request; told whether it is the network's second copy of it."""
 LATENCY_S = 0.2
+"""From request to effect, and from effect to answer. A request that takes longer to its effect than
+the provider's settle time, while its process dies, is a residual window too."""
 NAP_SHARE = 0.6
 """The longest nap between intent and request, as a share of the lease: longer is the residual
 window that only a client token closes (docs/explanation/reliability.md)."""
@@ -73,21 +75,28 @@ class Strikes:
         self.witness.platform.note(f"{self.process.name} sends {key} {dict(step.wanted)}")
         return Write(part.name, key, self.process.name, self.timeline.now)
 
-    def at_write(self, step: Step) -> str:
-        """What befalls this request; empty = nothing."""
+    def at_write(self, step: Step, *, at_once: bool) -> str:
+        """What befalls this request; empty = nothing.
+
+        `at_once`: it is sent now, not after minutes of work in which it may be struck as well.
+        """
         fault = self._faults.strike("write", str(step.kind))
         if fault is None:
             return ""
         self._struck(fault, step.id)
-        if fault.kind == "killed-before-write":
+        if at_once and fault.kind == "killed-before-write":
             self.timeline.die()
-        elif fault.kind == "frozen-before-write":
+        elif at_once and fault.kind == "frozen-before-write":
             self.timeline.freeze(min(fault.seconds, self._lease_s * NAP_SHARE))
-        elif fault.kind == "frozen-after-write":
-            return f"frozen {fault.seconds}"
-        elif fault.kind == "slow-reply":
-            return f"slow {fault.seconds}"
-        return fault.kind
+        return f"{fault.kind} {fault.seconds}" if fault.seconds else fault.kind
+
+    def in_work(self, fault: str) -> None:
+        """In the middle of a write that takes minutes."""
+        kind, _, seconds = fault.partition(" ")
+        if kind == "killed-before-write":
+            self.timeline.die()
+        elif kind == "frozen-before-write":
+            self.timeline.freeze(float(seconds))
 
     def still_ours(self, step: Step, key: str) -> None:
         """The instant of a write that took minutes."""
@@ -102,12 +111,11 @@ class Strikes:
             raise unavailable(0 if kind == "request-lost" else int(kind[-3:]))
         if kind == "write-409":
             raise VendorRefused("the vendor says no", reference="sim-409", hint="taly status")
-        on_its_way_s = float(seconds) / 2 if kind == "slow" else LATENCY_S
-        receipt = self._sent(shown if kind == "shown-not-served" else send, on_its_way_s)
+        receipt = self._sent(shown if kind == "shown-not-served" else send)
         self._after(kind, seconds, send)
         return receipt
 
-    def _sent(self, send: Send, on_its_way_s: float) -> Receipt:
+    def _sent(self, send: Send) -> Receipt:
         """What the vendor answers once the request has come there, alive or dead as we are."""
         answers: list[Receipt | VendorError] = []
 
@@ -117,8 +125,8 @@ class Strikes:
             except VendorError as error:
                 answers.append(error)
 
-        self.timeline.after(on_its_way_s, arrive)
-        self.timeline.block(on_its_way_s)
+        self.timeline.after(LATENCY_S, arrive)
+        self.timeline.block(LATENCY_S)
         if not answers:  # too many calls block inside each other for it to arrive by itself
             self.timeline.run_until(self.timeline.now)
         (answer,) = answers
@@ -134,10 +142,10 @@ class Strikes:
                     send(True)
             case "killed-after-write":
                 self.timeline.die()
-            case "frozen":
+            case "frozen-after-write":
                 self.timeline.freeze(float(seconds))
-            case "slow":
-                self.timeline.block(float(seconds) / 2)
+            case "slow-reply":
+                self.timeline.block(float(seconds))
             case "reply-lost" | "write-500-applied":
                 raise unavailable(0 if kind == "reply-lost" else 500)
             case "provider-breaks":
@@ -156,7 +164,7 @@ class Strikes:
             self._struck(fault, f"an event of {step or 'the run'}")
         kind = fault.kind if fault else ""
         if fault and kind == "frozen-before-event":
-            self._freeze_in_store(fault.seconds)
+            self.timeline.freeze_in_store(fault.seconds)
         if kind == "killed-before-event":
             self.timeline.die()
         yield {"store-locked": "database is locked", "disk-full": "database or disk is full"}.get(
@@ -165,14 +173,7 @@ class Strikes:
         if kind == "killed-after-event":
             self.timeline.die()
         if fault and kind == "frozen-after-event":
-            self._freeze_in_store(fault.seconds)
-
-    def _freeze_in_store(self, seconds: float) -> None:
-        self.process.in_store = True
-        try:
-            self.timeline.freeze(seconds)
-        finally:
-            self.process.in_store = False
+            self.timeline.freeze_in_store(fault.seconds)
 
     # Applications
 

@@ -6,7 +6,7 @@ blocks, what else is due runs inside it. So one thread plays many, and always in
 
 import heapq
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -41,6 +41,8 @@ class Process:
     frozen_until: float = 0.0
     in_store: bool = False
     """Whether a call of its is blocked in the store: its other threads cannot go on either."""
+    held: list[Callable[[], None]] = field(default_factory=list)
+    """What they were to do meanwhile."""
 
     @property
     def name(self) -> str:
@@ -99,6 +101,19 @@ class Timeline:
         self.current.frozen_until = self.now + seconds
         self.block(seconds)
 
+    def freeze_in_store(self, seconds: float) -> None:
+        """The same, in the middle of a call of the store, which lets none of its threads go on."""
+        process = self.current
+        assert process is not None, "only a process freezes"
+        process.in_store = True
+        try:
+            self.freeze(seconds)
+        finally:
+            process.in_store = False
+            for do in process.held:
+                self.after(0.0, do, process)
+            process.held.clear()
+
     def die(self) -> None:
         """The running process is gone."""
         assert self.current is not None, "only a process dies"
@@ -114,8 +129,11 @@ class Timeline:
         self.now = max(self.now, due)
         if process is not None and not process.alive:
             return
-        if process is not None and (process.in_store or process.frozen_until > self.now):
-            self._push(max(process.frozen_until, self.now + 0.001), process, do)
+        if process is not None and process.in_store:
+            process.held.append(do)
+            return
+        if process is not None and process.frozen_until > self.now:
+            self._push(process.frozen_until, process, do)
             return
         self._events += 1
         if self._events > MAX_EVENTS:

@@ -66,7 +66,7 @@ def draw_traits(random: Random) -> tuple[Traits, ...]:
 
 
 def _varied(random: Random, kind: Traits) -> Traits:
-    lag = kind.lag_s * random.choice((0.0, random.random(), 1.0))
+    lag = kind.lag_s * random.choice((0.0, random.random(), 1.0, 1.0))
     short, long = kind.takes_s
     return replace(
         kind,

@@ -168,20 +168,24 @@ class SimProvider:
         """The one write."""
         part = self._platform.parts[step.component]
         write = self._strikes.sending(step, key, part)
-        fault = self._strikes.at_write(step)
+        fault = self._strikes.at_write(step, at_once=not self._traits.long_writes)
         if self._traits.long_writes:
-            self._work(step, key, say)
+            self._work(step, key, say, fault)
+        elif fault == "push-before-write":
+            self._platform.push(part, len(part.deployments))
         return self._strikes.through(
             fault,
             send=lambda copy: self._apply(step, part, replace(write, copy=copy), fault),
             shown=lambda _: self._shown_only(step, part, write),
         )
 
-    def _work(self, step: Step, key: str, say: Say) -> None:
+    def _work(self, step: Step, key: str, say: Say, fault: str) -> None:
         """Minutes of preparation that change nothing yet."""
         seconds = Random(step.id).uniform(2, 40)
         for done in range(SAYS):
             self._platform.timeline.block(seconds / SAYS)
+            if done == SAYS // 2:
+                self._strikes.in_work(fault)
             say(f"part {done} of {SAYS}", done / SAYS)
         self._strikes.still_ours(step, key)
 
@@ -205,6 +209,8 @@ class SimProvider:
         operation = self._platform.begin(
             part, change, write.key, takes_s=takes_s, write=write, fails=fails
         )
+        if fault == "overtaken":
+            self._platform.overtake(part, operation)
         return {"operation": operation.id} if self._traits.shows_operations else {"call": "POST"}
 
     def _cancel(self, step: Step, part: Part) -> Mapping[str, str]:

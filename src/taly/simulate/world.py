@@ -103,7 +103,7 @@ class Part:
 
     def lag(self) -> float:
         """How old the next read is."""
-        return self.lags.random() * self.traits.lag_s if self.traits.lag_s else 0.0
+        return min(1.0, self.lags.random() * 1.5) * self.traits.lag_s if self.traits.lag_s else 0.0
 
 
 class Platform:
@@ -138,6 +138,16 @@ class Platform:
             write.changed = any(part.state.get(key) != value for key, value in change.items())
         self.timeline.after(takes_s, lambda: self._end(part, operation, None))
         return operation
+
+    def overtake(self, part: Part, operation: Operation) -> None:
+        """As soon as an operation has ended, somebody deploys something else."""
+        other = self.built(part, 40)
+
+        def begin() -> None:
+            self.note(f"somebody deploys {other.id} to {part.name}")
+            self.begin(part, {"deploy": other.id}, PERSON, takes_s=8.0)
+
+        self.timeline.after(max(0.0, operation.ends - self.timeline.now) + 0.01, begin)
 
     def cancel(self, part: Part, operation: Operation) -> None:
         """It is ended without effect."""
