@@ -54,3 +54,16 @@ def test_a_rescued_row_that_somebody_brought_back_counts_once(scene: Scene) -> N
     )
     scene.undo("run-1aaaaa")
     assert refunded(scene) == 1
+
+
+def test_an_undo_rescues_nothing_that_only_the_way_back_had_put_there(scene: Scene) -> None:
+    made = scene.stage.checkpoint("template")
+    assert scene.stage.deploy().code == "ok"
+    made = scene.stage.after(made.name)
+    [(key,)] = scene.stage.run('SELECT min("id"::text) FROM "Booking"')
+    scene.stage.run(f"UPDATE \"Booking\" SET status = 'refunded' WHERE id::text = '{key}'")
+    scene.back(made)
+    assert refunded(scene) == 0
+    receipt = scene.undo("run-1aaaaa")
+    assert refunded(scene) == 1
+    assert receipt["rescued"] == "0"

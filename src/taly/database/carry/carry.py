@@ -29,7 +29,7 @@ from taly.planning.carry.model import Correspondence
 if TYPE_CHECKING:
     from taly.database.rescue.bundle import Bundle
 
-COUNT_BUDGET_S = 1.0
+COUNT_BUDGET_S = 0.2
 """How long tables are counted while writers wait; those left out were counted just before."""
 NO_BUDGET_S = 1e9
 MAY_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')::int"

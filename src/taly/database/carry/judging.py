@@ -14,15 +14,20 @@ MASS_SHARE = 0.1
 MASS = "more than a tenth of the table was deleted: the rows are kept"
 
 
-def judge(target: psycopg.Connection, scratch: Scratch, work: Work) -> None:
-    """Fill the verdicts: new, changed, unchanged, left, window or rejected."""
+def judge(
+    target: psycopg.Connection, scratch: Scratch, work: Work, *, leaves: bool = False
+) -> None:
+    """Fill the verdicts: new, changed, unchanged, left, window or rejected.
+
+    `leaves`: what was written in the window is nobody's, so it is left and not rescued.
+    """
     for kind in "s":
         run(target, f"ANALYZE {scratch.at(kind, work)}")
     _refuse(target, scratch, work)
     scratch.each(target, "convert", work)
     run(target, f"ANALYZE {scratch.at('v', work)}")
     if work.key:
-        _compare(target, scratch, work)
+        _compare(target, scratch, work, leaves=leaves)
     else:
         s, m = scratch.at("s", work), scratch.at("m", work)
         verdict = "'rejected'" if work.required else "'new'"
@@ -55,7 +60,7 @@ def _refuse(target: psycopg.Connection, scratch: Scratch, work: Work) -> None:
     )
 
 
-def _compare(target: psycopg.Connection, scratch: Scratch, work: Work) -> None:
+def _compare(target: psycopg.Connection, scratch: Scratch, work: Work, *, leaves: bool) -> None:
     assert work.target is not None
     s, v, m = (scratch.at(kind, work) for kind in "svm")
     plain = [(i, one) for i, one in enumerate(work.columns) if not one.converted]
@@ -67,7 +72,7 @@ def _compare(target: psycopg.Connection, scratch: Scratch, work: Work) -> None:
         f" {lit(_missing(work))} WHEN 'window' THEN {lit(WINDOW)} ELSE '' END, false"
         f" FROM (SELECT v.i, CASE WHEN {first} IS NULL THEN {new}"
         f" WHEN {same(list(enumerate(work.columns)))} THEN 'unchanged'"
-        f" WHEN s.late AND {same(plain)} THEN 'left'"
+        f" WHEN s.late AND ({'true' if leaves else same(plain)}) THEN 'left'"
         f" WHEN s.late THEN 'window' ELSE 'changed' END AS verdict"
         f" FROM {v} v JOIN {s} s USING (i)"
         f" LEFT JOIN {work.target_only}{q(*work.target)} t ON {matches(work)}) j",

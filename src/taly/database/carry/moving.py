@@ -1,5 +1,6 @@
 """Rows on their way: read from one snapshot of the source, staged in the target."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import psycopg
@@ -8,7 +9,7 @@ from taly.database.carry import rowsql
 from taly.database.carry.capture import changed
 from taly.database.carry.model import Since
 from taly.database.carry.scratch import Scratch
-from taly.database.carry.sql import array, number, pour, q, rows, run, telling
+from taly.database.carry.sql import array, number, pour, put, q, read, rows, run, telling
 from taly.database.carry.work import Part, Work, Works
 from taly.model.ports import Say
 
@@ -42,6 +43,8 @@ class Move:
         ]
         if not flags:
             return
+        if self.since is not None and self.since.leaves:
+            flags = [f"({flag} AND {rowsql.since(self.since.xmin)})" for flag in flags]
         values, _ = rowsql.parts_of(work)
         p = self.scratch.at("p", work)
         run(self.target, f"TRUNCATE {p}")
@@ -166,11 +169,18 @@ class Move:
             f" {rowsql.live_hash(self.works, work)} AS h FROM {self._live(work)}"
         )
         self.say(f"{work.label}: compares checksums")
-        pour(self.source, f"{sums} FROM ({live}) l GROUP BY 1", self.target, b, lambda _: None)
+        with ThreadPoolExecutor(1) as aside:  # each side has a processor of its own to use
+            reading = aside.submit(read, self.source, f"{sums} FROM ({live}) l GROUP BY 1")
+            run(self.target, "DROP TABLE IF EXISTS pg_temp.taly_there")
+            run(
+                self.target,
+                "CREATE TEMP TABLE taly_there ON COMMIT DROP AS"
+                f" {sums} FROM ({self._theirs(work)}) t GROUP BY 1",
+            )
+            put(self.target, b, reading.result())
         found = rows(
             self.target,
-            f"SELECT coalesce(l.b, o.b) FROM {b} l FULL JOIN"
-            f" ({sums} FROM ({self._theirs(work)}) t GROUP BY 1) o ON o.b = l.b"
+            f"SELECT coalesce(l.b, o.b) FROM {b} l FULL JOIN pg_temp.taly_there o ON o.b = l.b"
             " WHERE (l.n, l.kh, l.h) IS DISTINCT FROM (o.n, o.kh, o.h)",
         )
         if found:

@@ -133,7 +133,8 @@ class Pass:
             f"SELECT count(*) FROM (SELECT FROM {move.scratch.at('s', work)} LIMIT 1) s",
         ):
             return False
-        judge(move.target, move.scratch, work)
+        leaves = move.since is not None and move.since.leaves
+        judge(move.target, move.scratch, work, leaves=leaves)
         gone = number(
             move.target,
             f"SELECT count(*) FROM {move.scratch.at('f', work)} WHERE fate = 'deleted'",

@@ -102,9 +102,10 @@ def _keep_parts(move: Move, work: Work) -> None:
     if not work.parts:
         return
     s, v, m, p = (move.scratch.at(kind, work) for kind in "svmp")
+    leaves = move.since is not None and move.since.leaves
     flags = array(
         (
-            f"s.xd[{j}]"
+            (f"s.xd[{j}] AND NOT s.late" if leaves else f"s.xd[{j}]")
             if part.column < 0
             else f"NOT s.late AND (s.xd[{j}] OR s.x[{j}] IS DISTINCT FROM v.c{part.column}::text)"
             for j, part in enumerate(work.parts, 1)

@@ -93,7 +93,7 @@ def since_of(start: Start) -> Since | None:
         label = start.aside.label
         # What is older than the swap was brought there by the restore, which had to leave things
         # out: where the database that comes back reads otherwise, it is the one that is right.
-        return Since(xmin=label.xid, window_end=label.xid, snapshot=label.snapshot)
+        return Since(xmin=label.xid, window_end=label.xid, snapshot=label.snapshot, leaves=True)
     assert start.checkpoint is not None, "a restore starts from one"
     manifest, after = start.checkpoint.manifest, start.checkpoint.after
     return Since(
