@@ -141,6 +141,7 @@ class SimStore(SqlStore):
             self._sim.failing = failing
             recorded = super().append(lease, events, after=after)
             self._strikes.witness.confirmed(lease.run_id, self._strikes.process)
+            self._strikes.witness.stored(lease.run_id, recorded)
         return recorded
 
     def _taken(self, lease: Lease) -> None:

@@ -292,7 +292,9 @@ class Simulation:
         return False
 
     def _second_run(self, plan: Plan) -> bool:
-        """Somebody else presses the button as well."""
+        """Somebody else presses the button as well, while the run is under way."""
+        if self.store.unfinished(plan.environment) is None:
+            return False
         taly = self.process()
         try:
             run_id = taly.call(lambda: taly.engine.start(plan))

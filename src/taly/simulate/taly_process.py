@@ -43,8 +43,6 @@ class Taly:
         self.run: Run | None = None
         self.error: BaseException | None = None
         self.run_id = ""
-        self.ends: list[tuple[float, str]] = []
-        """(second, step) of every end that it stored."""
         self._timeline, self._strikes, self._store = strikes.timeline, strikes, store
         self._platform, self._steps = platform, dict[str, Step]()
         applications = cast(httpx2.Client, Applications(platform, strikes))
@@ -108,7 +106,6 @@ class Taly:
             if step.kind is StepKind.VERIFY_ALL:
                 self._strikes.together = isinstance(event, StepStarted)
         if isinstance(event, StepDone | StepFailed):
-            self.ends.append((self._timeline.now, event.step))
             step = self._steps[event.step]
             self._strikes.witness.hears(self.process, self.run_id, step, event)
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from taly.model.events import StepDone, StepFailed
+from taly.model.events import Recorded, StepDone, StepFailed
 from taly.model.plan import Step, StepKind
+from taly.planning.verifying import VERIFY_ALL
 from taly.simulate.steps import BUILD
 from taly.simulate.timeline import Process, Timeline
 from taly.simulate.world import Operation, Part, Platform, Values, Write
@@ -38,6 +39,8 @@ class Witness:
     """(process, step) → the last operation that it saw in flight."""
     failed_at: dict[str, float] = field(default_factory=dict)
     """`<run>:<step>` → when it was said to have failed."""
+    verified_at: dict[str, float] = field(default_factory=dict)
+    """Run → when all was seen to be right, together."""
     ended_at: dict[str, float] = field(default_factory=dict)
     """Run → when it was over."""
 
@@ -46,6 +49,12 @@ class Witness:
         said = f"({invariant}) at second {self.timeline.now:.2f}: {what}"
         self.platform.note(f"VIOLATION {said}")
         self.violations.append(said)
+
+    def stored(self, run_id: str, recorded: Sequence[Recorded]) -> None:
+        """Events have just become durable."""
+        for one in recorded:
+            if isinstance(one.event, StepDone) and one.event.step == VERIFY_ALL:
+                self.verified_at[run_id] = self.timeline.now
 
     def looked(self, process: Process, step: Step, operations: Sequence[Operation]) -> None:
         """A process looks, and sees these in flight."""
@@ -171,8 +180,8 @@ def _stood(part: Part, step: Step, since: float, now: float) -> bool:
         (key,) = step.wanted
         return all(one.id != key.removeprefix(BUILD) for one in part.in_flight(now))
     return any(
-        _fits(step, state) and end >= since
+        _fits(step, state) and end > since
         for (_, state), end in zip(
-            part.states, [start for start, _ in part.states[1:]] + [now], strict=True
+            part.states, [start for start, _ in part.states[1:]] + [now + 1.0], strict=True
         )
     )
