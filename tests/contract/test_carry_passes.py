@@ -251,7 +251,7 @@ def test_a_lost_connection_is_an_error_and_leaves_nothing(stage: Stage) -> None:
         stage.live("INSERT INTO t VALUES (1)")
         stage.live(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name LIKE 'taly carry%'"
+            " WHERE application_name LIKE 'taly-carry%'"
         )
         with pytest.raises(VendorUnavailable) as failed:
             carry.next_pass()

@@ -25,9 +25,9 @@ from taly.model.check import Severity
 from taly.sandbox.server import Server
 
 NEWER = """INSERT INTO "Guest" ("name") SELECT 'new ' || i FROM generate_series(1, 50) i"""
-SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'taly %'"
+SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'taly-%'"
 END_OURS = """
-SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'taly %'
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE 'taly-%'
 """
 
 

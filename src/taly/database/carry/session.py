@@ -27,7 +27,7 @@ def opened(target: Target, name: str, *, autocommit: bool = False) -> psycopg.Co
     connection = psycopg.connect(
         target.url,
         connect_timeout=CONNECT_TIMEOUT_S,
-        application_name=f"taly carry {name}"[:63],
+        application_name=f"taly-carry {name}"[:63],
         prepare_threshold=None,
         keepalives_idle=30,
         keepalives_interval=10,

@@ -98,7 +98,7 @@ def aside_of(fence: Fence, run: str, database: str) -> Aside | None:
 
 @contextmanager
 def _looking(target: Target, run: str) -> Iterator[Fence]:
-    fence = Fence(target, f"taly look {run}"[:63])
+    fence = Fence(target, f"taly-look {run}"[:63])
     try:
         yield fence
     finally:

@@ -24,7 +24,7 @@ def free_bytes(path: Path) -> int:
 
 def session_name(work: str) -> str:
     """What our own sessions are called."""
-    return f"taly restore {work}"
+    return f"taly-restore {work}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class Job:
     @property
     def carry_session(self) -> str:
         """What the carry-over calls its own sessions."""
-        return f"taly carry {self.work}"
+        return f"taly-carry {self.work}"
 
     @property
     def undoes(self) -> str:
