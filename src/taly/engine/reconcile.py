@@ -3,7 +3,7 @@
 For every step that writes, in this order:
 
 1. Hold the fence. Lost: stop, record nothing.
-2. If an earlier intent exists, wait until its time + the vendor's settle time.
+2. If an earlier process left an intent, wait for the vendor's settle time.
 3. Observe. Wanted: done. In flight toward the same target: adopt it. In flight toward another:
    wait for it, and fail at the deadline; never stack.
 4. Only otherwise: durably append a fenced intent, then act at once, with the step's client token.
@@ -152,10 +152,9 @@ class _Reconciliation:
                 yield self._pause()
 
     def _settle_earlier(self) -> None:
-        """Clause 2: what is left of the settle time of an earlier process's write."""
+        """Clause 2, counted from now: whose clock the intent's time is from, nobody knows."""
         if self._attempt is not None:
-            since = (self._clock.now() - self._attempt.intended_at).total_seconds()
-            self._settle(less=max(0.0, since))
+            self._settle()
 
     def broken_by(self, error: Exception) -> StepFailed | StepUnknown:
         """The end when something broke that is no answer of the vendor's."""
@@ -328,7 +327,7 @@ class _Reconciliation:
     def _intend(self) -> None:
         """Say so durably, right before acting: a process that was frozen in between says it anew.
 
-        Otherwise a successor would count the settle time from an intent far older than the write.
+        Otherwise it might act for a run that another process took over while it slept.
         """
         while True:
             since = self._pen.tick()
@@ -337,8 +336,8 @@ class _Reconciliation:
             if self._pen.is_fresh(since):
                 return
 
-    def _settle(self, *, less: float = 0.0) -> None:
-        self._trusted_from = self._clock.monotonic() + max(0.0, self._provider.settle_s - less)
+    def _settle(self) -> None:
+        self._trusted_from = self._clock.monotonic() + self._provider.settle_s
 
     # Waiting and speaking
 
