@@ -42,7 +42,7 @@ from taly.simulate.world import Part, Platform, Values, Write
 
 SAYS = 6
 """How often a write that takes long tells how far it is."""
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 """For how long a write that a vendor shows nothing of may still take effect."""
 SKEW_S = 60.0
 """How far the vendor's clock and a process's may be apart."""

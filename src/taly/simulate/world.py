@@ -95,11 +95,7 @@ class Part:
 
     def in_flight(self, second: float) -> list[Operation]:
         """What was in flight then."""
-        return [
-            one
-            for one in self.operations
-            if one.start <= second < one.ends and not (one.over and one.ends > second)
-        ]
+        return [one for one in self.operations if one.start <= second < one.ends]
 
     def lag(self) -> float:
         """How old the next read is."""
