@@ -1,15 +1,16 @@
-"""The IAM policy that the docs give is what taly really calls: no less, and no more."""
+"""What `taly permissions` says is what taly really calls: no less, and no more."""
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+from taly.app.permissions import GRANTS
 from taly.errors import ExitCode
 from tests.e2e.conftest import Sandbox
+from tests.e2e.test_json_docs import check
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "how-to" / "set-up-on-a-real-account.md"
 SERVICES = {
     "AppRunner": "apprunner",
     "ECR": "ecr",
@@ -27,18 +28,13 @@ ONLY_SOMETIMES = {
     "ssm:GetParameter": "get_parameter",
 }
 """Not called in an ordinary rollback: the method in the code that calls it."""
-BY_CLOUDFORMATION = {"iam:PassRole"}
-"""Asked of the caller by CloudFormation, when a stack has a role."""
+BY_AWS = {"iam:PassRole"}
+"""Asked of the caller by App Runner and CloudFormation, when there is a role."""
 
 
-def documented() -> tuple[set[str], set[str]]:
-    """The actions of the page's two policies: reading, rolling back."""
-    blocks = re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    read, write = (
-        {action for statement in json.loads(block)["Statement"] for action in statement["Action"]}
-        for block in blocks
-    )
-    return read, write
+def allowed(policy: Any) -> set[str]:
+    """The actions of a policy."""
+    return {action for statement in policy["Statement"] for action in statement["Action"]}
 
 
 def called(box: Sandbox) -> Iterator[tuple[str, bool]]:
@@ -53,15 +49,32 @@ def test_the_policies_are_what_a_rollback_calls(sandbox: Callable[..., Sandbox])
     box = sandbox("taly-small", 300.0)
     for command in (["status"], ["init", "--no-input", "--output", "other.toml", "."]):
         box.taly(*command)
-    done = box.taly("rollback", "--yes")
+    done = box.taly("rollback", "--yes", "--json")
     assert done.returncode == ExitCode.OK, done.stderr
-    read, write = documented()
+    said = json.loads(box.taly("permissions", "--json").stdout)
+    check("permissions", said)
+    read, write = allowed(said["read"]), allowed(said["write"])
     reads = {action for action, wrote in called(box) if not wrote}
     writes = {action for action, wrote in called(box) if wrote}
     assert reads - write <= read, "called, and not in the first policy"
     assert writes <= write, "called, and not in the second policy"
-    unused = (read | write) - reads - writes - S3_READS - BY_CLOUDFORMATION
+    unused = (read | write) - reads - writes - S3_READS - BY_AWS
     assert unused == set(ONLY_SOMETIMES), "in a policy, and never called"
+    told_of(box, json.loads(done.stdout)["run"])
+
+
+def told_of(box: Sandbox, run: str) -> None:
+    """The run's report and the figures, from a real run: whole, and without a secret."""
+    page = box.directory / "report.html"
+    assert box.taly("report", run, "-o", str(page)).returncode == ExitCode.OK
+    markdown = box.taly("report", run).stdout
+    document = box.taly("report", run, "--json").stdout
+    assert "Succeeded" in markdown
+    assert json.loads(document)["times"]["restore_s"] > 0
+    for text in (page.read_text("utf-8"), markdown, document):
+        assert "SANDBOXSECRET" not in text
+    figures = box.taly("metrics", "--format", "prometheus").stdout
+    assert 'purpose="rollback",outcome="succeeded"} 1\n' in figures
 
 
 def test_what_is_called_only_sometimes_is_called_somewhere() -> None:
@@ -72,7 +85,13 @@ def test_what_is_called_only_sometimes_is_called_somewhere() -> None:
         assert f".{method}(" in text
 
 
-def test_nothing_that_only_reads_stands_in_the_policy_that_writes() -> None:
-    read, write = documented()
-    assert not read & write
-    assert all(not re.search(r":(Get|List|Describe|Lookup|BatchGet)", action) for action in write)
+def test_nothing_that_only_reads_stands_among_what_writes() -> None:
+    parts = {
+        part: {action for grant in GRANTS if grant.part == part for action in grant.actions}
+        for part in ("read", "write")
+    }
+    assert not parts["read"] & parts["write"]
+    verbs = ("Get", "List", "Describe", "Lookup", "BatchGet")
+    for part, actions in parts.items():
+        for action in actions:
+            assert action.partition(":")[2].startswith(verbs) is (part == "read"), action

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from taly.cli.options import environment_options, opened
+from taly.cli.options import environment_options, json_option, opened
 from taly.cli.output import clock_span, out, print_json
 from taly.planning.metrics import Metrics
 
@@ -20,7 +20,8 @@ from taly.planning.metrics import Metrics
     help="prometheus: the text format that its node exporter's textfile collector reads.",
 )
 @environment_options
-def metrics(form: str, config_path: str, store: str) -> None:
+@json_option
+def metrics(form: str, config_path: str, store: str, as_json: bool) -> None:
     """Show figures over all finished runs: outcomes, time to restore, forecasts, undos.
 
     They come from the store alone; nothing is asked of any vendor.
@@ -28,7 +29,7 @@ def metrics(form: str, config_path: str, store: str) -> None:
     from taly.app.reports import metrics_of
 
     measured = metrics_of(opened(config_path, store))
-    if form == "json":
+    if as_json or form == "json":
         print_json("metrics", asdict(measured))
     elif form == "prometheus":
         from taly.cli.metrics_prometheus import exposition

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taly.cli.options import environment_options, opened
+from taly.cli.options import environment_options, json_option, opened
 from taly.cli.output import err, out, print_json
 from taly.errors import UsageError
 
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     help="Of the IAM policy: what looking needs, or what a rollback needs besides.",
 )
 @environment_options
-def permissions(form: str, part: "Part | None", config_path: str, store: str) -> None:
+@json_option
+def permissions(
+    form: str, part: "Part | None", config_path: str, store: str, as_json: bool
+) -> None:
     """Print the least that this taly.toml needs: IAM actions, tokens, PostgreSQL rights.
 
     Narrowed to what taly.toml names, where a vendor can. Nothing is asked of any vendor.
@@ -40,7 +43,7 @@ def permissions(form: str, part: "Part | None", config_path: str, store: str) ->
     from taly.app.permissions import permissions_of
 
     found = permissions_of(opened(config_path, store))
-    if form == "json":
+    if as_json or form == "json":
         print_json("permissions", asdict(found))
     elif form == "iam":
         _print_iam(found, part)

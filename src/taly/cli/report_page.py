@@ -145,7 +145,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
         yield "release live before the run", lasted(times.live_s, DASH)
         yield "noticed", "not known to taly: it lies within that time"
         yield "time to restore", lasted(times.restore_s, "nothing was restored by this run")
-        yield "the same from the bad release on", lasted(times.total_s, DASH)
+        yield "first live to restored", lasted(times.total_s, DASH)
     yield "forecast", clock_span(times.forecast_s)
     for one in report.undone_by:
         ended = one.outcome or "not finished"
