@@ -14,6 +14,7 @@ from typing import Any
 
 from taly.clock import SystemClock
 from taly.database.carry import Carry, Since
+from taly.database.carry.moving import Move
 from taly.database.checkpoint import copies
 from taly.database.checkpoint.catalog_file import BEFORE, read_catalog_file
 from taly.database.checkpoint.folder import named
@@ -25,20 +26,22 @@ from taly.database.restore.carryover import see
 from taly.model.plan import Step, StepKind
 from taly.planning.carry import correspond, pairs
 
-FOUND = "applies"
-"""What the carry-over says once it has found what was changed and goes on to bring it over."""
 
+class Timed:
+    """Adds up the seconds that a method of `Move` takes."""
 
-class Notes:
-    """What was said, and when."""
+    def __init__(self, name: str) -> None:
+        self.seconds = 0.0
+        method = getattr(Move, name)
 
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-        self.found_s: float | None = None
+        def timed(*args: Any, **more: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return method(*args, **more)
+            finally:
+                self.seconds += time.perf_counter() - began
 
-    def __call__(self, note: str, fraction: float | None = None) -> None:
-        if self.found_s is None and note.endswith(FOUND):
-            self.found_s = time.perf_counter() - self.began
+        setattr(Move, name, timed)
 
 
 def restored(said: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def restored(said: dict[str, Any]) -> dict[str, Any]:
     )
     began = time.perf_counter()
     key = f"{said['run']}:{step.id}"
-    receipt = restore(step, key, environ=os.environ, clock=SystemClock(), say=Notes())
+    receipt = restore(step, key, environ=os.environ, clock=SystemClock())
     seconds = time.perf_counter() - began
     return {
         "seconds": seconds,
@@ -104,7 +107,7 @@ def found(said: dict[str, Any]) -> dict[str, Any]:
             place=target.place,
             now=datetime.now(UTC),
         )
-        notes = Notes()
+        written, compared = Timed("stage_since"), Timed("compare")
         carry = Carry(
             target,
             side,
@@ -112,18 +115,20 @@ def found(said: dict[str, Any]) -> dict[str, Any]:
             since,
             bundle,
             name="taly_carry_find",
-            say=notes,
             schema_of_ledger="public",
         )
         try:
             carry.begin()
-            notes.began = time.perf_counter()
             passed = carry.first_pass()
         finally:
             carry.end()
             bundle.discard()
-    assert notes.found_s is not None, "users wrote, and it was brought over"
-    return {"found_s": notes.found_s, "changes": passed.changes, "first_pass_s": passed.seconds}
+    return {
+        "found_s": written.seconds if since is not None else compared.seconds,
+        "compared_s": compared.seconds,
+        "changes": passed.changes,
+        "first_pass_s": passed.seconds,
+    }
 
 
 def _at(target: Target, database: str) -> Target:
