@@ -211,7 +211,8 @@ class TestCommand:
         said = capsys.readouterr().out
         for word in ("iam:PassRole", "NETLIFY_AUTH_TOKEN", "VERCEL_TOKEN", "pg_read_all_data"):
             assert word in said
-        assert max(len(line) for line in said.splitlines()) <= 80
+        assert "passed only to cloudformation.amazonaws.com\n" in said
+        assert "on arn:aws:cloudformation:eu-west-1:*:stack/mail-prod/*\n" in said
         assert run(["permissions", "--config", path, "--only", "read"]) == 0
         assert "apprunner:UpdateService" not in capsys.readouterr().out
 

@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from report_scene import START, Story, failed, platform_plan, succeeded, undo_of
@@ -188,6 +188,7 @@ def test_no_value_of_a_configuration_gets_into_it() -> None:
     assert CANARY not in f"{markdown(report)}{html(report)}{asdict(report)}"
 
 
+@example("__0__")
 @given(st.text())
 def test_markdown_shows_any_text_as_it_is(text: str) -> None:
     (token,) = [

@@ -73,30 +73,32 @@ def _print_iam(found: "Permissions", part: "Part | None") -> None:
 
 
 def _print_table(found: "Permissions", part: "Part | None") -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="quiet")
-    for title in ("for", "what", "on"):
-        table.add_column(title, overflow="fold")
-    for row in _rows(found, part):
-        table.add_row(*(Text(cell) for cell in row))
-    out().print(table)
+    """A line a permission, never folded: ARNs are to be copied."""
+    console = out()
+    for name, what, where in _rows(found, part):
+        console.print(f"{name}: ", style="name", end="", markup=False)
+        console.print(what, markup=False, soft_wrap=True)
+        for one in where:
+            console.print(f"    {one}", style="quiet", markup=False, soft_wrap=True)
     for remark in found.remarks:
-        out().print(f"· {remark}", style="quiet", markup=False)
+        console.print(f"· {remark}", style="quiet", markup=False)
 
 
-def _rows(found: "Permissions", part: "Part | None") -> Iterator[tuple[str, str, str]]:
+def _rows(found: "Permissions", part: "Part | None") -> Iterator[tuple[str, str, list[str]]]:
+    """For what, which permission, and on what."""
     policies = {"read": found.read, "write": found.write}
     for name, policy in policies.items():
         if policy is not None and part in (None, name):
             statements: Any = policy["Statement"]
             for one in statements:
-                yield name, "\n".join(one["Action"]), "\n".join(one["Resource"])
+                where = [f"on {arn}" for arn in one["Resource"]]
+                passed = one.get("Condition", {}).get("StringEquals", {}).values()
+                where += [f"passed only to {service}" for some in passed for service in some]
+                yield name, ", ".join(one["Action"]), where
     for token in found.tokens:
         told = {"read": token.read, "write": token.write}
-        yield from (
-            (name, text, token.variable) for name, text in told.items() if part in (None, name)
-        )
+        for name, text in told.items():
+            if part in (None, name):
+                yield name, f"{token.variable}: {text}", []
     for right in found.database:
-        yield right.needed_for, right.rights, "PostgreSQL"
+        yield right.needed_for, right.rights, []

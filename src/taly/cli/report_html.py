@@ -40,7 +40,8 @@ h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; border-bottom: 1px solid var(--lin
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+  border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
+td:last-child { overflow-wrap: anywhere; padding-right: 0; }
 thead th { color: var(--quiet); font-weight: 600; }
 tbody th { font-weight: 600; width: 15rem; }
 code { font: .9em ui-monospace, monospace; padding: .1em .35em; border-radius: 3px;

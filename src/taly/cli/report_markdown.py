@@ -21,7 +21,7 @@ from taly.planning.report import Report, Timed
 
 WIDTH = 40
 NAME_WIDTH = 30
-_SPECIAL = re.compile(r"[\\`*\[\]<>|&~#$!]|(?<!\w)_|_(?!\w)|(?<=\w)@|@(?=\w)|(?<=:)//|(?<=www)\.")
+_SPECIAL = re.compile(r"[\\`*\[\]<>|&~#$]|(?<![^\W_])_|_(?![^\W_])|(?<=:)//|(?<=www)\.")
 
 
 def markdown(report: Report) -> str:
@@ -34,7 +34,7 @@ def markdown(report: Report) -> str:
 
 
 def escaped(text: str) -> str:
-    """`text` as Markdown shows it and never reads it: no links, images, HTML, cells or mentions."""
+    """`text` as Markdown shows it and never reads it: no links, images, HTML or cells."""
     return _SPECIAL.sub(lambda found: "".join(f"\\{char}" for char in found[0]), printable(text))
 
 
@@ -104,7 +104,7 @@ def _real(step: Timed, end: float) -> str:
     line = _bar(line, sign, step.from_s, until, end)
     for wait in step.waits:
         line = _bar(line, "/", wait.from_s, wait.to_s, end)
-    return line
+    return _bar(line, sign, until, until, end)  # its end is seen however long it waited
 
 
 def _bar(line: str, sign: str, from_s: float, to_s: float, end: float) -> str:
