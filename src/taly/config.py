@@ -197,7 +197,9 @@ def load_config(path: Path) -> Config:
         path=path.resolve(),
         environment=Environment(
             name=file.environment,
-            components=tuple(_anchored(component, folder) for component in components),
+            components=tuple(
+                _anchored(component, folder, file.environment) for component in components
+            ),
             policy=Policy(**file.policy.model_dump()),
         ),
         store=file.store or str(folder / STATE_DIRECTORY / "store.db"),
@@ -273,12 +275,16 @@ def _check_cycles(raw: Mapping[str, Any], mistakes: list[str]) -> None:
         mistakes.append(f"components.*.after: a circle between {', '.join(stuck)}")
 
 
-def _anchored(component: Component, folder: Path) -> Component:
-    """A component whose relative paths start at the folder of taly.toml."""
+def _anchored(component: Component, folder: Path, environment: str) -> Component:
+    """A component whose relative paths start at the folder of taly.toml.
+
+    A database's knows the environment too: what is kept of it says whose it is.
+    """
     if component.provider != "postgres":
         return component
     folders = {name: str(folder / component.settings[name]) for name in PATHS}
-    return replace(component, settings={**component.settings, **folders})
+    settings = {**component.settings, **folders, "environment": environment}
+    return replace(component, settings=settings)
 
 
 def _checked(model: type[M], raw: Any, where: str, mistakes: list[str]) -> M | None:

@@ -74,6 +74,7 @@ class PostgresProvider:
                 "checkpoints": _folder(component.settings, "checkpoints"),
                 "rescue": _folder(component.settings, "rescue"),
                 "hints": component.settings.get("hints", ""),
+                "environment": component.settings.get("environment", ""),
             },
             auto_deploy=None,
             in_flight=in_flight(ledger),
