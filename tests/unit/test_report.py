@@ -11,6 +11,7 @@ from taly.model.events import CancelRequested, LeaseTaken, StepStarted, StepUnkn
 from taly.model.release import Mark
 from taly.model.run import Run
 from taly.planning.report import Report, Said
+from taly.planning.reporting import build_report
 
 
 def commands(report: Report) -> list[str]:
@@ -119,6 +120,12 @@ def test_an_unknown_outcome_is_trouble_and_the_run_is_to_be_resumed() -> None:
     report = story.report()
     assert [one.phase for one in report.troubles] == ["unknown"]
     assert (report.outcome, commands(report)[0]) == (None, "taly resume run-1")
+
+
+def test_a_run_that_is_worked_on_is_not_to_be_resumed() -> None:
+    story = Story(platform_plan()).begin()
+    report = build_report(story.fold(), story.events, (), Said(), alive=True)
+    assert commands(report)[0] == "taly show run-1"
 
 
 def unfreeze_of(story: Story, *components: str) -> Run:

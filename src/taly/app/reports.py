@@ -19,7 +19,8 @@ def report_of(context: Context, run_id: str) -> Report:
     plan, events = store.plan(run_id), list(store.events(run_id))
     run = fold(run_id, plan, events)
     later = _later(context, plan.environment, run_id)
-    return build_report(run, events, later, _said(context, plan.environment, plan.from_release))
+    said = _said(context, plan.environment, plan.from_release)
+    return build_report(run, events, later, said, alive=store.run(run_id).is_alive)
 
 
 def metrics_of(context: Context) -> Metrics:

@@ -1,5 +1,6 @@
 """A report as one HTML file that stands alone: nothing is loaded, nothing is run."""
 
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import assert_never
@@ -42,6 +43,7 @@ table { border-collapse: collapse; width: 100%; font-size: .88rem; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0;
   border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
 td:last-child { overflow-wrap: anywhere; padding-right: 0; }
+.at { white-space: nowrap; }
 thead th { color: var(--quiet); font-weight: 600; }
 tbody th { font-weight: 600; width: 15rem; }
 code { font: .9em ui-monospace, monospace; padding: .1em .35em; border-radius: 3px;
@@ -64,6 +66,8 @@ footer { margin-top: 2.5rem; color: var(--quiet); font-size: .8rem; }
   body { padding: 0; max-width: none; font-size: 10pt; print-color-adjust: exact; }
   .wide { overflow: visible; } h2 { break-after: avoid; } tr, li, svg { break-inside: avoid; } }
 """
+
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", re.ASCII)
 
 KEY = (
     '<p class="key"><span style="background:var(--pale)"></span>forecast'
@@ -130,9 +134,15 @@ def _grid(grid: Grid) -> str:
 
 
 def _row(cells: tuple[str, ...], *, named: bool) -> str:
-    first, *rest = (_text(cell) for cell in cells)
-    tag = "th" if named else "td"
-    return f"<tr><{tag}>{first}</{tag}>" + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
+    first, *rest = cells
+    head = f"<th>{_text(first)}</th>" if named else _cell(first)
+    return f"<tr>{head}{''.join(_cell(cell) for cell in rest)}</tr>"
+
+
+def _cell(text: str) -> str:
+    """A cell; an instant is never broken into lines."""
+    kind = ' class="at"' if _INSTANT.fullmatch(text) else ""
+    return f"<td{kind}>{_text(text)}</td>"
 
 
 def _text(text: str) -> str:

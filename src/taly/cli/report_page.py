@@ -223,7 +223,7 @@ def _database(one: Changed) -> Iterator[str]:
 
 def _checked(checked: tuple[Checked, ...]) -> Grid:
     rows = tuple(row for one in checked for row in _evidence(one))
-    return Grid(head=("check", "ended", "when", "asked", "answer"), rows=rows)
+    return Grid(head=("check", "found", "when", "asked", "answer"), rows=rows)
 
 
 def _evidence(one: Checked) -> Iterator[tuple[str, ...]]:

@@ -85,13 +85,18 @@ def advice(
     held: Sequence[str],
     undone: Sequence[Undone],
     said: Said,
+    *,
+    alive: bool = False,
 ) -> Iterator[Advice]:
-    """The commands that are still to be typed, in the order in which they are."""
+    """The commands that are still to be typed, in the order in which they are.
+
+    `alive`: a process works on the run now.
+    """
     taken_back = next((one for one in undone if one.outcome == "succeeded"), None)
     if taken_back is not None:
         yield Advice(command=f"taly report {taken_back.run}", why="this run was taken back there")
         return
-    yield from _first(run)
+    yield from _first(run, alive=alive)
     if run.plan.purpose == "rollback" and run.plan.from_release and _wants_a_reason(said):
         command = f'taly mark {run.plan.from_release} bad --why "…"'
         yield Advice(command=command, why="say what was wrong, for whoever comes after you")
@@ -107,8 +112,10 @@ def advice(
         yield Advice(command=f"taly forget {run.id}", why=why)
 
 
-def _first(run: Run) -> Iterator[Advice]:
+def _first(run: Run, *, alive: bool) -> Iterator[Advice]:
     match run.outcome:
+        case None if alive:
+            yield Advice(command=f"taly show {run.id}", why="the run is under way")
         case None:
             yield Advice(command=f"taly resume {run.id}", why="the run is not finished")
         case "succeeded":

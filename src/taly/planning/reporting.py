@@ -33,11 +33,14 @@ from taly.planning.report_times import idle_times, last_verified, name_of, timed
 VERIFYING = (StepKind.VERIFY, StepKind.VERIFY_ALL)
 
 
-def build_report(run: Run, events: Sequence[Recorded], later: Sequence[Run], said: Said) -> Report:
+def build_report(
+    run: Run, events: Sequence[Recorded], later: Sequence[Run], said: Said, *, alive: bool = False
+) -> Report:
     """The report of a run.
 
     `events` are the run's own, in order; `later` are the environment's runs that began after it,
-    oldest first; `said` is what is said of the release that it left.
+    oldest first; `said` is what is said of the release that it left; `alive`: a process works on
+    the run now.
     """
     plan = run.plan
     begun = next((one.event for one in events if isinstance(one.event, RunStarted)), None)
@@ -76,7 +79,7 @@ def build_report(run: Run, events: Sequence[Recorded], later: Sequence[Run], sai
         ),
         held=held,
         undone_by=undone,
-        next=tuple(advice(run, databases, held, undone, said)),
+        next=tuple(advice(run, databases, held, undone, said, alive=alive)),
     )
 
 
