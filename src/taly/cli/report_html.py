@@ -64,7 +64,8 @@ footer { margin-top: 2.5rem; color: var(--quiet); font-size: .8rem; }
 @media print { :root { color-scheme: light; --ink: #000; --quiet: #444; --paper: #fff; --line: #bbb;
   --pale: #b9cbe4; --strong: #2b62ad; --good: #1a7f4b; --bad: #c42b2b; --warn: #9a6700; }
   body { padding: 0; max-width: none; font-size: 10pt; print-color-adjust: exact; }
-  .wide { overflow: visible; } h2 { break-after: avoid; } tr, li, svg { break-inside: avoid; } }
+  .wide { overflow: visible; } table { font-size: 8pt; }
+  h2 { break-after: avoid; } tr, li, svg { break-inside: avoid; } }
 """
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", re.ASCII)
