@@ -39,8 +39,9 @@ bench: $(VENV)/.ready  ## the measurements that the README quotes
 	$(BIN)/python -m bench
 
 SEEDS ?= 10000
+FOR_S ?= 0
 simulate: $(VENV)/.ready  ## play SEEDS=10000 simulated incidents and check every invariant
-	$(BIN)/python -m taly.simulate.main --seeds $(SEEDS)
+	$(BIN)/python -m taly.simulate.main --seeds $(SEEDS) --seconds $(FOR_S)
 
 docs: $(VENV)/.ready  ## write the reference pages that come from the code
 	$(BIN)/python -m tools.write_reference

@@ -22,7 +22,7 @@ KINDS: Mapping[Point, tuple[str, ...]] = {
         "write-500-applied",
         "write-503",
         "write-409",
-        "says-yes-does-nothing",
+        "yes-and-nothing",
         "shown-not-served",
         "operation-fails",
         "slow-reply",

@@ -24,10 +24,10 @@ COLUMNS = {
 def coverage_lines(coverage: Coverage) -> Iterator[str]:
     """How often each fault struck a step of each kind; 80 columns."""
     assert {*COLUMNS, ""} == {"", *(str(kind) for kind in StepKind)}, "every kind has its column"
-    yield f"{'fault':<21}" + "".join(f"{name:>6}" for name in COLUMNS.values())
+    yield f"{'fault':<20}" + "".join(f"{name:>6}" for name in COLUMNS.values())
     for kind in ALL_KINDS:
         counts = [coverage.hits[kind, step] for step in COLUMNS]
-        yield f"{kind:<21}" + "".join(f"{_short(count):>6}" for count in counts)
+        yield f"{kind:<20}" + "".join(f"{_short(count):>6}" for count in counts)
 
 
 def _short(count: int) -> str:

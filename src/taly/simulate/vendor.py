@@ -201,7 +201,7 @@ class SimProvider:
         if _is_gone(part, step.wanted.get("deploy")):
             raise VendorRefused("the target is gone", reference="target-gone", hint="taly releases")
         change = dict(step.wanted)
-        if fault == "says-yes-does-nothing":
+        if fault == "yes-and-nothing":
             return {"operation": "op-none"}
         moves = change.get("deploy", part.state["deploy"]) != part.state["deploy"]
         takes_s = part.lags.uniform(*self._traits.takes_s) if moves else 0.0

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from taly.model.events import Recorded, StepDone, StepFailed
+from taly.model.events import Recorded, StepActed, StepDone, StepFailed
 from taly.model.plan import Step, StepKind
 from taly.planning.verifying import VERIFY_ALL
 from taly.simulate.steps import BUILD
@@ -39,6 +39,8 @@ class Witness:
     """(process, step) → the last operation that it saw in flight."""
     failed_at: dict[str, float] = field(default_factory=dict)
     """`<run>:<step>` → when it was said to have failed."""
+    accepted_at: dict[str, float] = field(default_factory=dict)
+    """`<run>:<step>` → when it was first stored that the vendor had said yes."""
     verified_at: dict[str, float] = field(default_factory=dict)
     """Run → when all was seen to be right, together."""
     ended_at: dict[str, float] = field(default_factory=dict)
@@ -55,6 +57,9 @@ class Witness:
         for one in recorded:
             if isinstance(one.event, StepDone) and one.event.step == VERIFY_ALL:
                 self.verified_at[run_id] = self.timeline.now
+            elif isinstance(one.event, StepActed):
+                key = f"{run_id}:{one.event.step}"
+                self.accepted_at.setdefault(key, self.timeline.now)
 
     def looked(self, process: Process, step: Step, operations: Sequence[Operation]) -> None:
         """A process looks, and sees these in flight."""
@@ -157,6 +162,8 @@ class Witness:
             if before is not None and not self._undone_between(part, before, write):
                 self.wrong("ii", f"{write.key} changed {write.component} twice")
             changed[write.key] = write
+            if self.accepted_at.get(write.key, write.at) < write.asked:
+                self.wrong("ii", f"{write.key} had been accepted, and was sent again")
             failed = self.failed_at.get(write.key)
             effect = write.at if write.operation is None else write.operation.ends
             came = write.operation is None or not write.operation.fails

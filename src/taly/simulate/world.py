@@ -41,7 +41,10 @@ class Write:
     key: str
     """`<run>:<step>`."""
     process: str
-    at: float
+    asked: float
+    """When the request was sent."""
+    at: float = 0.0
+    """When it took effect, or began to."""
     changed: bool = False
     """Whether anything was different after it took effect, or is to be when it does."""
     copy: bool = False
