@@ -138,18 +138,23 @@ def sandbox(
     """`sandbox(scenario="taly-small", speed=None, shared=False)` → a Sandbox.
 
     A shared one lives as long as the session and serves every test that asks for the same
-    scenario and speed: such tests must not change what others look at.
+    scenario and speed: such tests must not change what others look at. Its customers stop booking
+    when the test ends: they would take the processor from everybody else.
     """
     mine: list[Sandbox] = []
+    shared_ones: list[Sandbox] = []
 
     def make(
         scenario: str = "taly-small", speed: float | None = None, *, shared: bool = False
     ) -> Sandbox:
         if shared:
-            return _shared_sandboxes(scenario, speed)
+            shared_ones.append(_shared_sandboxes(scenario, speed))
+            return shared_ones[-1]
         mine.append(bring_up(tmp_path / f"sandbox-{len(mine)}", scenario, speed))
         return mine[-1]
 
     yield make
+    for one in shared_ones:
+        one.control.set_writers(0)
     for one in mine:
         one.stop()

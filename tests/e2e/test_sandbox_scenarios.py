@@ -76,6 +76,7 @@ def test_the_default_platform_has_ten_components_live_at_the_bad_release(taly: A
 
 
 def test_its_bookings_are_taken_and_nobody_sees_them(taly: Any) -> None:
+    taly.control.set_writers(4)
     until(taly.control.writers, what="customers book")
     assert page(taly.url("backend") + "/bookings")[0] == 500
     assert {one["outcome"] for one in taly.control.writers()} == {"acknowledged"}
