@@ -70,4 +70,9 @@ def _installed(folder: Path, command: list[str]) -> None:
             f"{folder.name} cannot be installed, so nothing was shown of it: "
             f"{done.stdout[-500:]}{done.stderr[-1500:]}"
         )
-    made.rename(folder)
+    try:
+        made.rename(folder)
+    except OSError:  # another worker was faster
+        if not folder.exists():
+            raise
+        shutil.rmtree(made)

@@ -1,12 +1,19 @@
 """One question to the application: what counts as well, and what is said when it is not."""
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx2
 import pytest
+from tests.engine_world import VirtualTime, step
+from tests.unit.test_reconcile import NotebookPen
 
-from taly.engine.verify import MAX_BODY_BYTES, SHOWN, ask
+from taly.engine.tasks import run_alone
+from taly.engine.verify import MAX_BODY_BYTES, SHOWN, ask, verify
 from taly.model.environment import HealthCheck
+from taly.model.events import StepFailed
+from taly.model.plan import Step, StepKind
+from taly.model.ports import Attempt, InFlight, Other, Probe, Wanted
 
 Reply = Callable[[httpx2.Request], httpx2.Response]
 URL = "http://app/health"
@@ -120,3 +127,31 @@ def test_every_answer_is_asked_for_without_the_cookies_of_the_one_before() -> No
     for _ in range(3):
         ask(HealthCheck(url=URL), to)
     assert seen == [None] * 3
+
+
+class Lagging:
+    """An operation of somebody else ends; for a moment reads still show what was before it."""
+
+    name, settle_s = "fake", 4.0
+
+    def __init__(self, clock: VirtualTime) -> None:
+        self.clock = clock
+
+    def probe(self, step: Step, attempt: Attempt | None) -> Probe:
+        now = self.clock.monotonic()
+        if now < 10:
+            return InFlight(operation="theirs", same_target=False, evidence=())
+        if now < 13:
+            return Wanted(state={"value": "good"}, evidence=())
+        return Other(state={"value": "theirs"}, evidence=())
+
+
+def test_what_reads_as_wanted_right_after_somebodys_operation_is_looked_at_again() -> None:
+    clock = VirtualTime()
+    pen = NotebookPen(clock)
+    check = step(kind=StepKind.VERIFY)
+    provider: Any = Lagging(clock)
+    job = verify(check, provider=provider, clock=clock, http=client(well), pen=pen)
+    end = run_alone(job, clock)
+    assert isinstance(end, StepFailed)
+    assert "theirs" in end.reason

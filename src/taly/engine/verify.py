@@ -108,8 +108,13 @@ def _verdict(
 
 
 def _vendor(step: Step, provider: Provider, clock: Clock) -> Job[Probe | VendorUnavailable]:
-    """What the vendor says, once that is what is wanted or time is up."""
+    """What the vendor says, once that is what is wanted or time is up.
+
+    An operation's end can be seen before its effect: after one that led elsewhere, what reads as
+    wanted may be what was before it, and only a look after the settle time counts.
+    """
     started = clock.monotonic()
+    leads_elsewhere = False
     allowed = step.health.deadline_s if step.health else VENDOR_DEADLINE_S
     while True:
         seen: Probe | VendorUnavailable
@@ -118,6 +123,12 @@ def _vendor(step: Step, provider: Provider, clock: Clock) -> Job[Probe | VendorU
         except VendorUnavailable as error:
             seen = error
         waited = clock.monotonic() - started
+        if isinstance(seen, InFlight):
+            leads_elsewhere = not seen.same_target
+        elif leads_elsewhere and not isinstance(seen, VendorUnavailable):
+            leads_elsewhere = False
+            yield provider.settle_s
+            continue
         if isinstance(seen, Wanted | Failed) or waited >= min(allowed, step.deadline_s):
             return seen
         yield min(POLL_MAX_S, max(POLL_MIN_S, waited * POLL_SHARE))
