@@ -18,7 +18,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 install: $(VENV)/.ready  ## make the environment; then: . .venv/bin/activate
 
 test: $(VENV)/.ready  ## install what it needs and run every test
-	$(PYTEST) -n 3 --dist loadgroup
+	$(PYTEST) -n 2 --dist loadgroup
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
