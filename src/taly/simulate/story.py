@@ -7,6 +7,7 @@ fault can be left out and the rest stays as it was.
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +20,7 @@ from taly.engine.store.sql import SqlStore
 from taly.errors import EnvironmentLocked, OutcomeUnknown, Refused, UsageError
 from taly.model.environment import Environment
 from taly.model.events import Recorded
-from taly.model.plan import Plan
+from taly.model.plan import DatabaseVerdict, Plan
 from taly.model.run import Run, StepPhase, fold
 from taly.simulate import checks
 from taly.simulate.faults import SKEW, Coverage, Fault, Faults, draw_faults
@@ -80,7 +81,8 @@ class Simulation:
         )
         self.witness = Witness(self.timeline, self.platform)
         self.people = _random(seed, "people")
-        self.verdict = world.choice(("revert", "restore", "keep", "revert"))
+        verdicts: tuple[DatabaseVerdict, ...] = ("revert", "restore", "keep", "revert")
+        self.verdict = world.choice(verdicts)
         self.skew_s = world.choice((0.0, 0.0, 0.0, -40.0, -6.0, 6.0, 30.0))
         self.path: Path = fresh_store()
         self.store = SqlStore(SimDatabase(self.path, self.timeline))
@@ -141,7 +143,7 @@ class Simulation:
     def _to_its_end(self, plan: Plan, *, undo: bool) -> Run | None:
         """Execute a plan, and resume it until it has ended; None when it never began."""
         for fault in self.waiting.arm(self._faults_of(plan, undo=undo)):
-            self.timeline.after(fault.seconds, lambda fault=fault: self._befall(fault, plan))  # type: ignore[misc]
+            self.timeline.after(fault.seconds, partial(self._befall, fault, plan))
         taly = self.process()
         run_id = self._started(taly, plan)
         if run_id is None:
@@ -260,8 +262,8 @@ class Simulation:
                 return True
             case "second-run":
                 return self._second_run(plan)
-            case _:
-                self._resume(self.run_id, plan)
+            case _:  # it may have waited until another run, with a plan of its own, is under way
+                self._resume(self.run_id, self.store.plan(self.run_id))
                 return True
 
     def _asked(self, do: Callable[[], Any]) -> bool:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, cast
 
 import httpx2
@@ -134,7 +135,7 @@ class Taly:
         assert self.execution is not None
         while self.busy and not self.execution.ended.is_set() and not self.execution.said.empty():
             said = self.execution.said.get()
-            self._drive(lambda: self._conducting.send(said))  # noqa: B023  # called at once
+            self._drive(partial(self._conducting.send, said))
 
     def _drive(self, on: Callable[[], None]) -> None:
         assert self.execution is not None

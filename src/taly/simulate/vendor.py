@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
+from typing import get_args
 
 from taly.errors import VendorRefused
 from taly.model.check import Finding, Severity
@@ -52,7 +53,12 @@ class SimProvider:
     """One vendor, as one simulated process talks to it."""
 
     def __init__(
-        self, platform: Platform, traits: Traits, clock: Clock, strikes: Strikes, verdict: str
+        self,
+        platform: Platform,
+        traits: Traits,
+        clock: Clock,
+        strikes: Strikes,
+        verdict: DatabaseVerdict,
     ) -> None:
         """`verdict` is what suits a database best: keep, revert or restore."""
         self.name, self.settle_s = traits.name, traits.settle_s
@@ -85,13 +91,15 @@ class SimProvider:
         """What each migration since means, for a database."""
         if not self._traits.long_writes:
             return Differences()
-        verdict: DatabaseVerdict = self._verdict  # type: ignore[assignment]  # drawn from these
-        ways = ("keep", "revert", "restore")
+        verdict = self._verdict
         return Differences(
             migrations=(Migration(name="m2", verdict=verdict, reasons=("it renames a column",)),),
             database=DatabaseOutlook(
                 verdict=verdict,
-                ways=tuple(DatabaseWay(verdict=one, possible=True, why="it can") for one in ways),  # type: ignore[arg-type]  # these three
+                ways=tuple(
+                    DatabaseWay(verdict=one, possible=True, why="it can")
+                    for one in get_args(DatabaseVerdict)
+                ),
                 checkpoint="c1",
             ),
         )
