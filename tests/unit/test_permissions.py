@@ -11,18 +11,17 @@ from typing import Any
 import pytest
 
 from taly.app.permissions import (
-    GRANTS,
-    PASSED_TO,
+    NEEDS,
     POLICY_LIMIT,
     Permissions,
     actions,
     permissions_of,
     whole,
 )
-from taly.app.rights import RIGHTS
 from taly.cli.main import run
 from taly.clock import SystemClock
 from taly.config import SETTINGS, load_config
+from taly.database.permissions import RIGHTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "set-up-on-a-real-account.md"
 COMPONENTS = {
@@ -32,6 +31,7 @@ COMPONENTS = {
     "vercel": 'project = "dashboard"\nteam = "team_1"',
     "postgres": "",
 }
+PASSED_TO = {name: needs.passes_roles_to for name, needs in NEEDS.items() if needs.passes_roles_to}
 COMBINATIONS = [
     names for count in range(1, 6) for names in itertools.combinations(COMPONENTS, count)
 ]
@@ -76,8 +76,9 @@ def test_only_what_these_providers_need(names: tuple[str, ...], tmp_path: Path) 
     for part, policy in (("read", found.read), ("write", found.write)):
         wanted = {
             action
-            for grant in GRANTS
-            if grant.part == part and grant.provider in on_aws and grant.sid != "FindBucket"
+            for name in on_aws
+            for grant in NEEDS[name].grants
+            if grant.part == part and grant.sid != "FindBucket"
             for action in grant.actions
         }
         if part == "write" and on_aws:
@@ -178,7 +179,7 @@ def test_what_a_plug_in_needs_is_said_to_be_unknown(tmp_path: Path) -> None:
 
 
 def test_every_provider_is_looked_after() -> None:
-    assert COMPONENTS.keys() == SETTINGS.keys()
+    assert COMPONENTS.keys() == SETTINGS.keys() == NEEDS.keys()
 
 
 class TestCommand:

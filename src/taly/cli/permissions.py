@@ -13,7 +13,8 @@ from taly.cli.output import err, out, print_json
 from taly.errors import UsageError
 
 if TYPE_CHECKING:
-    from taly.app.permissions import Part, Permissions
+    from taly.app.permissions import Permissions
+    from taly.model.permissions import Part
 
 
 @click.command()

@@ -1,43 +1,6 @@
-"""What Netlify, Vercel and PostgreSQL must allow: data, for `taly permissions`."""
+"""What each command needs of PostgreSQL."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """The credentials of one vendor."""
-
-    provider: str
-    variable: str
-    """The environment variable that holds it."""
-    read: str
-    """What it must be able to do for `taly status` and `taly plan`."""
-    write: str
-    """What besides for a rollback."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Right:
-    """What one command needs of PostgreSQL."""
-
-    needed_for: str
-    rights: str
-
-
-TOKENS = (
-    Token(
-        provider="netlify",
-        variable="NETLIFY_AUTH_TOKEN",
-        read="a personal access token of a user who sees the site: Netlify's tokens have no scopes",
-        write="its user may publish, lock and cancel deploys of the site",
-    ),
-    Token(
-        provider="vercel",
-        variable="VERCEL_TOKEN",
-        read="a token whose scope is the team that owns the project (`team`), or your own account",
-        write="its user's role may roll back and promote to production, and change the project",
-    ),
-)
+from taly.model.permissions import Needs, Right
 
 RIGHTS = (
     Right(
@@ -68,3 +31,5 @@ RIGHTS = (
     ),
     Right(needed_for="taly forget", rights="it owns the database that was put aside"),
 )
+
+NEEDS = Needs(rights=RIGHTS)

@@ -1,0 +1,92 @@
+"""What a provider must be allowed to do, as data: AWS's actions, a vendor's token, rights in SQL.
+
+Each provider keeps its own beside its code; `taly permissions` joins them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from taly.model.environment import Component
+
+Part = Literal["read", "write"]
+
+ANY = "*"
+
+Resources = Callable[[Component, str], Iterable[str]]
+"""(component, region where it names none; empty = any) → the ARNs that actions are narrowed to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """AWS actions of one provider that are narrowed in the same way."""
+
+    sid: str
+    """Letters and digits, of no other grant: IAM demands it."""
+    part: Part
+    actions: tuple[str, ...]
+    resources: Resources
+    """Nothing for a component that needs none of the actions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """The credentials of one vendor."""
+
+    provider: str
+    variable: str
+    """The environment variable that holds it."""
+    read: str
+    """What it must be able to do for `taly status` and `taly plan`."""
+    write: str
+    """What besides for a rollback."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Right:
+    """What one command needs of PostgreSQL."""
+
+    needed_for: str
+    rights: str
+
+
+def _no_remarks(components: Iterable[Component], region: str) -> Iterator[str]:
+    yield from ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """All that one provider must be allowed to do."""
+
+    grants: tuple[Grant, ...] = ()
+    tokens: tuple[Token, ...] = ()
+    rights: tuple[Right, ...] = ()
+    passes_roles_to: str = ""
+    """The AWS service that takes on a role which the caller passes; empty = none."""
+    remarks: Callable[[Iterable[Component], str], Iterator[str]] = _no_remarks
+    """What a reader should know besides; takes this provider's components."""
+
+
+def any_resource(component: Component, region: str) -> Iterator[str]:
+    """AWS cannot narrow these actions."""
+    yield ANY
+
+
+def region_of(component: Component, default: str) -> str:
+    """The region of a component on AWS; `*` where nothing names one."""
+    named = component.settings.get("service", "")
+    if named.startswith("arn:"):
+        return named.split(":")[3]
+    return component.settings.get("region") or default or ANY
+
+
+def arn(service: str, region: str, resource: str) -> str:
+    """An ARN of any account: whoever the policy is given to can reach its own only."""
+    return f"arn:{partition(region)}:{service}:{region}:*:{resource}"
+
+
+def partition(region: str) -> str:
+    """AWS in China and for the US government name everything differently."""
+    if region.startswith("cn-"):
+        return "aws-cn"
+    return "aws-us-gov" if region.startswith("us-gov-") else "aws"

@@ -1,0 +1,88 @@
+"""What rolling back Serverless Framework stacks needs of AWS.
+
+Which actions can be narrowed to what is from the Service Authorization Reference
+(https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudformation.html).
+"""
+
+from collections.abc import Iterable, Iterator
+
+from taly.model.environment import Component
+from taly.model.permissions import ANY, Grant, Needs, arn, partition, region_of
+
+PARAMETER = "parameter/serverless-framework/deployment/s3-bucket"
+
+
+def _stack(component: Component, region: str) -> Iterator[str]:
+    settings = component.settings
+    name = settings.get("stack") or f"{settings.get('service', '')}-{settings.get('stage', '')}"
+    yield arn("cloudformation", region_of(component, region), f"stack/{name}/*")
+
+
+def _functions(component: Component, region: str) -> Iterator[str]:
+    yield arn("lambda", region_of(component, region), "function:*")
+
+
+def _bucket(component: Component, region: str) -> Iterator[str]:
+    name = component.settings.get("bucket") or ANY
+    yield f"arn:{partition(region_of(component, region))}:s3:::{name}"
+
+
+def _objects(component: Component, region: str) -> Iterator[str]:
+    for bucket in _bucket(component, region):
+        yield f"{bucket}/*"
+
+
+def _parameter(component: Component, region: str) -> Iterator[str]:
+    if not component.settings.get("bucket"):
+        yield arn("ssm", region_of(component, region), PARAMETER)
+
+
+def _remarks(components: Iterable[Component], region: str) -> Iterator[str]:
+    yield "functions are named by their stacks, not by taly.toml; narrow function:* to yours"
+    yield (
+        "CloudFormation changes a stack's resources with the caller's rights unless the stack "
+        "has a role: add what your stacks contain (lambda:UpdateFunctionCode and the like)"
+    )
+    if any(not one.settings.get("bucket") for one in components):
+        yield "set `bucket` on each service to narrow s3 to its deployment bucket"
+
+
+NEEDS = Needs(
+    grants=(
+        Grant(
+            sid="ReadStacks",
+            part="read",
+            actions=(
+                "cloudformation:DescribeChangeSet",
+                "cloudformation:DescribeStackEvents",
+                "cloudformation:DescribeStacks",
+                "cloudformation:GetTemplate",
+                "cloudformation:ListChangeSets",
+                "cloudformation:ListStackResources",
+            ),
+            resources=_stack,
+        ),
+        Grant(
+            sid="ReadFunctions",
+            part="read",
+            actions=("lambda:GetFunctionConfiguration",),
+            resources=_functions,
+        ),
+        Grant(sid="ListArtifacts", part="read", actions=("s3:ListBucket",), resources=_bucket),
+        Grant(sid="ReadArtifacts", part="read", actions=("s3:GetObject",), resources=_objects),
+        Grant(sid="FindBucket", part="read", actions=("ssm:GetParameter",), resources=_parameter),
+        Grant(
+            sid="RollBackStacks",
+            part="write",
+            actions=(
+                "cloudformation:ContinueUpdateRollback",
+                "cloudformation:CreateChangeSet",
+                "cloudformation:DeleteChangeSet",
+                "cloudformation:ExecuteChangeSet",
+            ),
+            resources=_stack,
+        ),
+    ),
+    passes_roles_to="cloudformation.amazonaws.com",  # the stack's service role
+    remarks=_remarks,
+)
