@@ -10,7 +10,7 @@ from taly.errors import OutcomeUnknown, UsageError
 
 Result = TypeVar("Result")
 Row = Mapping[str, Any]
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 4
 
 
 class Transaction(Protocol):
@@ -60,10 +60,17 @@ def upgrade(tx: Transaction, version: int) -> None:
             reference="store-too-new",
             hint="pip install --upgrade taly-rollback",
         )
+    from taly.engine.store.upgrading import STEPS  # it needs what is declared here
+
     for number, sql in _blocks("schema.sql", "version").items():
         if int(number) > version:
             tx.script(sql)
+            STEPS.get(int(number), _nothing)(tx)
             tx.rows("write_version", version=int(number))
+
+
+def _nothing(tx: Transaction) -> None:
+    """Most versions are statements alone."""
 
 
 def unreachable(error: Exception) -> OutcomeUnknown:

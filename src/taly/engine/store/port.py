@@ -1,12 +1,13 @@
 """What the engine and the commands ask of a store, whichever database it stands on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from taly.engine.owner import Owner
-from taly.model.events import Event, Outcome, Recorded
+from taly.engine.store.chain import Entry
+from taly.model.events import Act, Event, Identity, Outcome, Recorded
 from taly.model.plan import Plan
 from taly.model.release import Mark
 
@@ -43,6 +44,19 @@ class RunSummary:
     """Real seconds until it may be taken over; 0 or less = it may."""
     cancel_by: str
     """Who asked it to stop; empty = nobody."""
+    for_workers: bool = False
+    """Whether a worker takes it when nobody works on it."""
+    fits: Mapping[str, str] = field(default_factory=dict)
+    """Component → digest of the settings that it was planned with; only of runs for workers."""
+    tried: tuple[str, ...] = ()
+    """Ids of the workers that could not see how it ends."""
+    refused: str = ""
+    """Why the worker that took it touched nothing, as JSON; empty = it did not refuse."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it stands in the queue: unfinished, for workers, and none works on it."""
+        return self.outcome is None and self.for_workers and not self.is_alive
 
     @property
     def is_alive(self) -> bool:
@@ -74,7 +88,81 @@ class Marked:
     at: datetime
 
 
-class Store(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRow:
+    """What a worker says of itself every few seconds."""
+
+    id: str
+    name: str
+    owner: Owner
+    version: str
+    environments: Mapping[str, Mapping[str, str]]
+    """Environment that it serves → component → digest of its settings there."""
+    since: datetime
+    run_id: str = ""
+    """The run that it works on; empty = none."""
+    says: str = ""
+    """What keeps it from taking a run that waits, or from working at all."""
+    draining: bool = False
+    """It was told to end and takes no more runs."""
+    silent_s: float = 0.0
+    """Real seconds since it was last heard."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it was heard just now, and its process is not known to be dead."""
+        return self.silent_s <= WORKER_ALIVE_S and not self.owner.is_dead()
+
+
+WORKER_ALIVE_S = 10.0
+"""Real seconds of silence after which nobody counts on a worker; it is heard every two."""
+
+
+class Fleet(Protocol):
+    """The queue of runs for workers, and who the workers are."""
+
+    def submit_run(
+        self, plan: Plan, owner: Owner, *, at: datetime, version: str, fits: Mapping[str, str]
+    ) -> str:
+        """As `Store.create_run`, and leave the run to workers; its id."""
+        ...
+
+    def hand_over(self, run_id: str, *, fits: Mapping[str, str]) -> None:
+        """Leave a run that nobody works on to workers; raises as `Store.take_lease`."""
+        ...
+
+    def waiting(self) -> list[RunSummary]:
+        """The runs of all environments that wait for a worker, oldest first."""
+        ...
+
+    def take_waiting(
+        self, run_id: str, owner: Owner, *, at: datetime, lease_s: float
+    ) -> Lease | None:
+        """Take a run that waits, and leave it to workers; None when somebody was faster."""
+        ...
+
+    def could_not_tell(self, lease: Lease, worker_id: str, *, for_workers: bool) -> None:
+        """This worker could not see how the run ends; shall others try?"""
+        ...
+
+    def refuse(self, lease: Lease, why: str) -> None:
+        """Say, before the run is ended, why nothing was touched."""
+        ...
+
+    def beat(self, worker: WorkerRow) -> None:
+        """Say that this worker lives, and what it does."""
+        ...
+
+    def workers(self) -> list[WorkerRow]:
+        """All workers that did not say good-bye, silent ones too, the eldest first."""
+        ...
+
+    def forget_worker(self, worker_id: str) -> None:
+        """Say good-bye; and forget those that have been silent for a day."""
+        ...
+
+
+class Store(Fleet, Protocol):
     """Runs and what else taly must not forget. Safe to use from many threads.
 
     A database that does not answer raises OutcomeUnknown `store-unreachable`.
@@ -163,7 +251,9 @@ class Store(Protocol):
         """Content id → component → deployment id, of the named releases that came with members."""
         ...
 
-    def record_release(self, environment: str, release: RecordedRelease) -> None:
+    def record_release(
+        self, environment: str, release: RecordedRelease, identity: Identity | None = None
+    ) -> None:
         """Pin a release; the same content id again replaces its commit, label, time and author."""
         ...
 
@@ -171,12 +261,30 @@ class Store(Protocol):
         """The pinned releases, oldest first."""
         ...
 
-    def mark_release(self, environment: str, marked: Marked) -> None:
+    def mark_release(
+        self, environment: str, marked: Marked, identity: Identity | None = None
+    ) -> None:
         """Say something of a release; replaces what was said of it before."""
         ...
 
     def marks(self, environment: str) -> Mapping[str, Marked]:
         """Content id → what was said of it last."""
+        ...
+
+    def note(self, environment: str, at: datetime, act: Act) -> None:
+        """Append what somebody did outside any run to the environment's audit trail."""
+        ...
+
+    def environments(self) -> list[str]:
+        """Every environment of which something is stored, by name."""
+        ...
+
+    def chain_head(self, environment: str) -> Head | None:
+        """How far the environment's audit trail reaches; None when it has none."""
+        ...
+
+    def entries(self, environment: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        """The audit trail's entries behind that position, in order, as they are stored."""
         ...
 
     def close(self) -> None:

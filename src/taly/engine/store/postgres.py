@@ -129,4 +129,5 @@ class _Statements:
 def _sql(query: str) -> bytes:
     named = re.sub(r":(\w+)", r"%(\1)s", queries()[query])
     locked = named.replace("{for_update}", "for update").replace("{lock_names}", LOCK_NAMES)
+    locked = locked.replace("{unless_busy}", "for update skip locked")
     return locked.replace("{now}", NOW).encode()

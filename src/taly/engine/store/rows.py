@@ -1,13 +1,13 @@
 """Rows as values, values as rows, and the refusals that speak of a run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from taly.engine.codec import event_from_json, event_to_json
 from taly.engine.owner import Owner
 from taly.engine.store.database import Row
-from taly.engine.store.port import Marked, RecordedRelease, RunSummary
+from taly.engine.store.port import Marked, RecordedRelease, RunSummary, WorkerRow
 from taly.errors import EnvironmentLocked, UsageError
 from taly.model.events import Recorded
 from taly.model.release import Mark
@@ -16,6 +16,17 @@ from taly.model.release import Mark
 def first(found: Sequence[Row]) -> Row | None:
     """The first row, if there is one."""
     return found[0] if found else None
+
+
+def owner_of(row: Row) -> Owner:
+    """The owner in these columns."""
+    return Owner(
+        by=row["owner_by"],
+        host=row["owner_host"],
+        machine=row["owner_machine"],
+        pid=row["owner_pid"],
+        started=row["owner_started"],
+    )
 
 
 def owner_values(owner: Owner) -> dict[str, object]:
@@ -58,16 +69,50 @@ def summary(row: Row) -> RunSummary:
         created_at=datetime.fromisoformat(row["created_at"]),
         outcome=row["outcome"],
         finished_at=datetime.fromisoformat(finished) if finished else None,
-        owner=Owner(
-            by=row["owner_by"],
-            host=row["owner_host"],
-            machine=row["owner_machine"],
-            pid=row["owner_pid"],
-            started=row["owner_started"],
-        ),
+        owner=owner_of(row),
         lease_left_s=row["lease_left_s"],
         cancel_by=row["cancel_by"],
+        for_workers=bool(row["for_workers"]),
+        fits=json.loads(row["fits"] or "{}"),
+        tried=tuple(row["tried"].split()),
+        refused=row["refused"],
     )
+
+
+def worker(row: Row) -> WorkerRow:
+    """The worker in this row."""
+    return WorkerRow(
+        id=row["id"],
+        name=row["name"],
+        owner=owner_of(row),
+        version=row["version"],
+        environments=json.loads(row["environments"]),
+        since=datetime.fromisoformat(row["since"]),
+        run_id=row["run_id"],
+        says=row["says"],
+        draining=bool(row["draining"]),
+        silent_s=row["silent_s"],
+    )
+
+
+def worker_values(one: WorkerRow) -> dict[str, object]:
+    """The worker as columns."""
+    return {
+        "id": one.id,
+        "name": one.name,
+        "version": one.version,
+        "environments": texts({name: dict(fits) for name, fits in one.environments.items()}),
+        "since": one.since.isoformat(),
+        "run_id": one.run_id,
+        "says": one.says,
+        "draining": int(one.draining),
+        **owner_values(one.owner),
+    }
+
+
+def texts(of: Mapping[str, object]) -> str:
+    """A mapping as the text of a column."""
+    return json.dumps(of, sort_keys=True)
 
 
 def names(found: Sequence[Row]) -> dict[str, str]:
@@ -104,6 +149,9 @@ def locked(run: RunSummary) -> EnvironmentLocked:
     if run.is_alive:
         state = f"which {run.owner} works on"
         help_ = f"taly show {run.id}, or taly cancel {run.id}"
+    elif run.waits:
+        state = "which waits for a worker"
+        help_ = f"taly follow {run.id}, or taly cancel {run.id}"
     else:
         state = f"which {run.owner} left unfinished"
         help_ = f"taly show {run.id}, then taly resume {run.id}"

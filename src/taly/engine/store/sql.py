@@ -1,29 +1,34 @@
 """The store on SQL: the same statements and the same rules on either database."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
 from taly.engine.codec import plan_from_json, plan_to_json
 from taly.engine.owner import Owner
-from taly.engine.store import rows
-from taly.engine.store.database import Database, Result, Transaction
+from taly.engine.store import rows, trail
+from taly.engine.store.chain import Chain, Entry
+from taly.engine.store.database import Transaction
+from taly.engine.store.fleet import SqlWorkers
 from taly.engine.store.names import run_id_after
-from taly.engine.store.port import Lease, Marked, RecordedRelease, RunSummary
+from taly.engine.store.port import Head, Lease, Marked, RecordedRelease, RunSummary
+from taly.engine.store.upgrading import marked_about, recorded_about
 from taly.errors import LeaseLost
-from taly.model.events import Event, LeaseTaken, Recorded, RunFinished, RunStarted
+from taly.model.events import (
+    Act,
+    Event,
+    Identity,
+    LeaseTaken,
+    Recorded,
+    RunFinished,
+    RunStarted,
+)
 from taly.model.plan import Plan
 
 
-class SqlStore:
+class SqlStore(SqlWorkers):
     """A store (see taly.engine.store.port) on SQLite or PostgreSQL."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def _do(self, work: Callable[[Transaction], Result]) -> Result:
-        return self._database.run(work, again=True)
 
     # Runs and their leases
 
@@ -31,7 +36,31 @@ class SqlStore:
         self, plan: Plan, owner: Owner, *, at: datetime, version: str, lease_s: float
     ) -> Lease:
         """Lock the environment, store the plan and append RunStarted."""
-        started = RunStarted(plan_digest=plan.digest, by=owner.by, host=owner.host, version=version)
+        return self._create(plan, owner, at, version, lease_s)
+
+    def submit_run(
+        self, plan: Plan, owner: Owner, *, at: datetime, version: str, fits: Mapping[str, str]
+    ) -> str:
+        """As `create_run`, and leave the run to workers; its id."""
+        return self._create(plan, owner, at, version, 0.0, fits).run_id
+
+    def _create(
+        self,
+        plan: Plan,
+        owner: Owner,
+        at: datetime,
+        version: str,
+        lease_s: float,
+        fits: Mapping[str, str] | None = None,
+    ) -> Lease:
+        """A new run; with `fits` it is for workers, and nobody's at once."""
+        started = RunStarted(
+            plan_digest=plan.digest,
+            by=owner.by,
+            host=owner.host,
+            version=version,
+            identity=owner.identity,
+        )
         values = {
             "environment": plan.environment,
             "purpose": plan.purpose,
@@ -40,6 +69,8 @@ class SqlStore:
             "by_whom": owner.by,
             "at": at.isoformat(),
             "lease_s": lease_s,
+            "for_workers": int(fits is not None),
+            "fits": "" if fits is None else rows.texts(fits),
             **rows.owner_values(owner),
         }
 
@@ -52,6 +83,8 @@ class SqlStore:
                 run_id = run_id_after(run_id)  # another environment's run took the name just now
             lease = Lease(run_id=run_id, fence=1, lease_s=lease_s)
             self._write(tx, lease, [(at, started)], after=0)
+            if fits is not None:
+                tx.rows("let_go", id=run_id, fence=lease.fence)
             return lease
 
         # Not again: after a lost answer we could not tell our own lock from another's.
@@ -65,12 +98,38 @@ class SqlStore:
             run = self._unfinished_or_refuse(tx, run_id)
             if run.is_alive:
                 raise rows.locked(run)
-            taken = tx.rows("take_lease", id=run_id, lease_s=lease_s, **rows.owner_values(owner))[0]
-            lease = Lease(run_id=run_id, fence=taken["fence"], lease_s=lease_s)
-            self._write(tx, lease, [(at, LeaseTaken(owner=str(owner)))], after=taken["last_seq"])
-            return lease
+            return self._take(tx, run_id, owner, at, lease_s, for_workers=False)
 
         return self._database.run(work, again=False)
+
+    def take_waiting(
+        self, run_id: str, owner: Owner, *, at: datetime, lease_s: float
+    ) -> Lease | None:
+        """Take a run that waits, and leave it to workers; None when somebody was faster."""
+
+        def work(tx: Transaction) -> Lease | None:
+            if not tx.rows("lock_run_unless_busy", id=run_id) or self._run(tx, run_id).is_alive:
+                return None
+            return self._take(tx, run_id, owner, at, lease_s, for_workers=True)
+
+        return self._database.run(work, again=False)
+
+    def _take(
+        self,
+        tx: Transaction,
+        run_id: str,
+        owner: Owner,
+        at: datetime,
+        lease_s: float,
+        *,
+        for_workers: bool,
+    ) -> Lease:
+        """Take a run that is locked and nobody's. Who resumes it here, has it here."""
+        values = {"for_workers": int(for_workers), **rows.owner_values(owner)}
+        taken = tx.rows("take_lease", id=run_id, lease_s=lease_s, **values)[0]
+        lease = Lease(run_id=run_id, fence=taken["fence"], lease_s=lease_s)
+        self._write(tx, lease, [(at, taken_by)], after=taken["last_seq"])
+        return lease
 
     def renew(self, lease: Lease) -> None:
         """Hold the lease for longer."""
@@ -83,6 +142,41 @@ class SqlStore:
     def let_go(self, lease: Lease) -> None:
         """Let others take the run at once."""
         self._do(lambda tx: tx.rows("let_go", id=lease.run_id, fence=lease.fence))
+
+    # The queue for workers
+
+    def hand_over(self, run_id: str, *, fits: Mapping[str, str]) -> None:
+        """Leave a run that nobody works on to workers."""
+
+        def work(tx: Transaction) -> None:
+            tx.rows("lock_run", id=run_id)
+            run = self._unfinished_or_refuse(tx, run_id)
+            if run.is_alive:
+                raise rows.locked(run)
+            tx.rows("hand_over", id=run_id, fits=rows.texts(fits))
+
+        self._do(work)
+
+    def waiting(self) -> list[RunSummary]:
+        """The runs of all environments that wait for a worker, oldest first."""
+        found = self._do(lambda tx: tx.rows("waiting_runs"))
+        return [run for run in map(rows.summary, found) if run.waits]
+
+    def could_not_tell(self, lease: Lease, worker_id: str, *, for_workers: bool) -> None:
+        """This worker could not see how the run ends; shall others try?"""
+
+        def work(tx: Transaction) -> None:
+            tried = " ".join(dict.fromkeys((*self._run(tx, lease.run_id).tried, worker_id)))
+            values = {"tried": tried, "for_workers": int(for_workers)}
+            tx.rows("could_not_tell", id=lease.run_id, fence=lease.fence, **values)
+
+        self._do(work)
+
+    def refuse(self, lease: Lease, why: str) -> None:
+        """Say, before the run is ended, why nothing was touched."""
+        self._do(lambda tx: tx.rows("refuse", id=lease.run_id, fence=lease.fence, refused=why))
+
+    # Events
 
     def append(
         self, lease: Lease, events: Sequence[tuple[datetime, Event]], *, after: int
@@ -113,7 +207,10 @@ class SqlStore:
             if self._stands(tx, lease, recorded):  # an earlier try was committed, its answer lost
                 return recorded
             raise LeaseLost(f"another process has taken {lease.run_id} over")
-        tx.many("insert_event", [rows.event_values(lease.run_id, one) for one in recorded])
+        values = [rows.event_values(lease.run_id, one) for one in recorded]
+        plan = tx.rows("get_plan", id=lease.run_id)[0]["plan"] if after == 0 else ""
+        Chain(tx, claimed[0]["environment"]).add(values, plan)
+        tx.many("insert_event", values)
         for one in recorded:
             if isinstance(one.event, RunFinished):
                 outcome, at = one.event.outcome, one.at.isoformat()
@@ -233,7 +330,9 @@ class SqlStore:
         found = self._do(lambda tx: tx.rows("release_members", environment=environment))
         return {row["content_id"]: json.loads(row["members"]) for row in found}
 
-    def record_release(self, environment: str, release: RecordedRelease) -> None:
+    def record_release(
+        self, environment: str, release: RecordedRelease, identity: Identity | None = None
+    ) -> None:
         """Pin a release."""
         values = {
             "content_id": release.content_id,
@@ -243,14 +342,22 @@ class SqlStore:
             "at": release.at.isoformat(),
             "by_whom": release.by,
         }
-        self._do(lambda tx: tx.rows("record_release", environment=environment, **values))
+        act = _act("recorded", release.by, recorded_about(values), identity)
+
+        def work(tx: Transaction) -> None:
+            Chain(tx, environment).act(release.at, act)
+            tx.rows("record_release", environment=environment, **values)
+
+        self._do(work)
 
     def recorded_releases(self, environment: str) -> list[RecordedRelease]:
         """The pinned releases, oldest first."""
         found = self._do(lambda tx: tx.rows("recorded_releases", environment=environment))
         return [rows.recorded_release(row) for row in found]
 
-    def mark_release(self, environment: str, marked: Marked) -> None:
+    def mark_release(
+        self, environment: str, marked: Marked, identity: Identity | None = None
+    ) -> None:
         """Say something of a release."""
         values = {
             "content_id": marked.content_id,
@@ -259,13 +366,19 @@ class SqlStore:
             "by_whom": marked.by,
             "at": marked.at.isoformat(),
         }
-        self._do(lambda tx: tx.rows("mark_release", environment=environment, **values))
+        act = _act("marked", marked.by, marked_about(values), identity)
+
+        def work(tx: Transaction) -> None:
+            Chain(tx, environment).act(marked.at, act)
+            tx.rows("mark_release", environment=environment, **values)
+
+        self._do(work)
 
     def marks(self, environment: str) -> Mapping[str, Marked]:
         """Content id → what was said of it last."""
         found = self._do(lambda tx: tx.rows("marks", environment=environment))
         return {row["content_id"]: rows.marked(row) for row in found}
 
-    def close(self) -> None:
-        """Let go of the database."""
-        self._database.close()
+
+def _act(kind: str, by: str, about: Mapping[str, str], identity: Identity | None) -> Act:
+    return Act(kind=kind, by=by, about=about, identity=identity or Identity())

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from taly.engine.store.database import Result, Row, Transaction, queries, unreachable, upgrade
+from taly.engine.store.database import (
+    SCHEMA_VERSION,
+    Result,
+    Row,
+    Transaction,
+    queries,
+    unreachable,
+    upgrade,
+)
 from taly.errors import UsageError
 
 BUSY_TIMEOUT_S = 30.0
@@ -26,6 +34,7 @@ class SqliteDatabase:
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         self._connection.row_factory = sqlite3.Row
+        self._connection.text_factory = _text
         try:
             self._prepare()
         except sqlite3.DatabaseError as error:
@@ -39,10 +48,8 @@ class SqliteDatabase:
         # An intent must have reached the disk before the vendor is called.
         ask("pragma synchronous = full")
         ask("pragma fullfsync = on")
-        if self._version() == 0:
-            self.run(self._create, again=True)
-        else:
-            upgrade(_Statements(self._connection), self._version())
+        if self._version() != SCHEMA_VERSION:
+            self.run(self._upgrade, again=True)
 
     def _version(self) -> int:
         found = self._connection.execute(
@@ -52,7 +59,7 @@ class SqliteDatabase:
             return 0
         return int(self._connection.execute(queries()["read_version"]).fetchone()[0])
 
-    def _create(self, tx: Transaction) -> None:
+    def _upgrade(self, tx: Transaction) -> None:
         tx.script("create table if not exists schema_version (version integer primary key)")
         upgrade(tx, self._version())
 
@@ -79,6 +86,11 @@ class SqliteDatabase:
         """Close the file."""
         with self._lock:
             self._connection.close()
+
+
+def _text(raw: bytes) -> str:
+    """Bytes that are no text stay tellable: `taly audit verify` names where they stand."""
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _make(path: Path) -> None:
@@ -118,5 +130,6 @@ def _sql(query: str) -> str:
         queries()[query]
         .replace("{now}", NOW)
         .replace("{for_update}", "")
+        .replace("{unless_busy}", "")
         .replace("{lock_names}", "select 1")
     )
