@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
+from taly.aws import AwsClients
 from taly.clock import ScaledClock
 from taly.model.environment import Component
 from taly.model.plan import Step, StepKind
 from taly.model.ports import Attempt, InFlight, Probe, StepOptions
 from taly.model.release import Deployment, Observed
-from taly.providers.aws import AwsClients
 from taly.providers.serverless import ServerlessProvider
 from taly.sandbox.emulator import Deploy, SandboxComponent
 from taly.sandbox.http import Listener

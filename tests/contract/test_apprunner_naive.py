@@ -22,6 +22,7 @@ from provider_contract import (
     verification,
 )
 
+from taly.aws import AwsClients
 from taly.clock import SystemClock
 from taly.errors import UsageError, VendorRefused, VendorUnavailable
 from taly.model.environment import Component
@@ -31,7 +32,6 @@ from taly.model.release import Confidence, Deployment, Gone, Observed
 from taly.providers.apprunner import AppRunnerProvider, configuration
 from taly.providers.apprunner.identifiers import parse_identifier
 from taly.providers.apprunner.reading import Reader
-from taly.providers.aws import AwsClients
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
+from taly.aws import AwsClients, aws_errors
 from taly.clock import SystemClock
 from taly.errors import VendorRefused
 from taly.model.plan import Step, StepKind
@@ -15,7 +16,6 @@ from taly.providers.apprunner import judging
 from taly.providers.apprunner.facts import Look, Operation
 from taly.providers.apprunner.reading import Reader
 from taly.providers.apprunner.writing import require_running
-from taly.providers.aws import AwsClients, aws_errors
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 REPO = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/backend"

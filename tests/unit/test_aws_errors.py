@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from taly.aws import AwsClients, aws_errors, without_values
 from taly.errors import UsageError, VendorRefused
-from taly.providers.aws import AwsClients, aws_errors, without_values
 from taly.providers.serverless.events import operations
 
 SECRET = "hunter2's {secret}"

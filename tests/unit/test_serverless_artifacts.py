@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from taly.providers.aws import AwsClients
+from taly.aws import AwsClients
 from taly.providers.serverless.aws_reads import AwsReads
 from taly.providers.serverless.directories import Directory
 from taly.providers.serverless.history import Content, with_artifacts

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from taly.providers.aws import AwsClients, aws_errors
+from taly.aws import AwsClients, aws_errors
 from taly.providers.http import VendorHttp
 
 MAX_PAGES = 50

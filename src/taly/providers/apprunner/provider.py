@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
+from taly.aws import AwsClients
 from taly.errors import UsageError, VendorRefused
 from taly.model.check import Finding, Severity
 from taly.model.environment import Component
@@ -39,7 +40,6 @@ from taly.providers.apprunner.writing import (
     require_running,
     send_update,
 )
-from taly.providers.aws import AwsClients
 
 USUAL_S = 300.0
 """About five minutes an update (aws/apprunner-roadmap #147)."""

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from taly.aws import AwsClients, aws_errors
 from taly.errors import UsageError, VendorRefused
 from taly.model.ports import Clock
 from taly.providers.apprunner.facts import Image, Look, Operation, Push, Records, Update
 from taly.providers.apprunner.identifiers import Identifier
-from taly.providers.aws import AwsClients, aws_errors
 
 HISTORY = timedelta(days=90)
 """How far back CloudTrail's event history goes."""

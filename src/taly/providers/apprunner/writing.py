@@ -8,6 +8,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from taly.aws import AwsClients, aws_errors
 from taly.errors import VendorRefused
 from taly.model.plan import Step
 from taly.providers.apprunner import configuration
@@ -20,7 +21,6 @@ from taly.providers.apprunner.identifiers import (
     short_digest,
 )
 from taly.providers.apprunner.reading import Reader
-from taly.providers.aws import AwsClients, aws_errors
 
 
 def require_running(look: Look) -> None:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from taly.aws import AwsClients, aws_errors
 from taly.errors import VendorRefused
-from taly.providers.aws import AwsClients, aws_errors
 from taly.providers.serverless.template import OWN_BUCKET, Artifact, Template
 
 UNREADABLE = "template-unreadable"

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from taly.aws import AwsClients, aws_errors, without_values
 from taly.errors import VendorRefused
 from taly.model.plan import Step
 from taly.model.ports import Clock
-from taly.providers.aws import AwsClients, aws_errors, without_values
 from taly.providers.serverless import address as addresses
 from taly.providers.serverless import template as templates
 from taly.providers.serverless.aws_reads import AwsReads

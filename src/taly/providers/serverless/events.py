@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
+from taly.aws import without_values
 from taly.model.release import LivePeriod
-from taly.providers.aws import without_values
 from taly.providers.serverless.directories import Directory
 from taly.providers.serverless.template import FUNCTION
 

@@ -4,13 +4,13 @@ import secrets
 from collections.abc import Mapping
 from statistics import median
 
+from taly.aws import AwsClients
 from taly.errors import VendorRefused
 from taly.model.check import Finding, Severity
 from taly.model.environment import Component
 from taly.model.plan import Forecast, Step, StepKind
 from taly.model.ports import Attempt, Clock, Differences, Probe, Say, StepOptions, silent
 from taly.model.release import Deployment, Observation, Observed
-from taly.providers.aws import AwsClients
 from taly.providers.serverless import address as addresses
 from taly.providers.serverless.aws_reads import AwsReads
 from taly.providers.serverless.changeset import ALLOW, REMOVES, ChangeSets
