@@ -61,15 +61,18 @@ class Engine:
         lease_s: float = LEASE_S,
         max_threads: int = MAX_THREADS,
         tick: Callable[[], float] = monotonic_s,
+        anchored: Callable[[Plan], Plan] = lambda plan: plan,
     ) -> None:
         """`lease_s` counts real seconds, whatever the clock, as `tick` does.
 
-        `http` asks the applications.
+        `http` asks the applications. `anchored` gives a plan from another machine the folders of
+        this one.
         """
         self._store, self._providers, self._clock = store, providers, clock
         self._owner = owner or Owner.here()
         self._http = http or httpx2.Client(follow_redirects=False)
         self._lease_s, self._max_threads, self._tick = lease_s, max_threads, tick
+        self._anchored = anchored
         self._leases: dict[str, Lease] = {}
         self._under_way: dict[str, Execution] = {}
 
@@ -104,6 +107,11 @@ class Engine:
             run_id, self._owner, at=self._clock.now(), lease_s=self._lease_s
         )
 
+    def adopt(self, lease: Lease) -> None:
+        """Work under a lease that was taken elsewhere in this process."""
+        self._check_providers(self._store.plan(lease.run_id))
+        self._leases[lease.run_id] = lease
+
     def execute(self, run_id: str, on_event: OnEvent = nobody) -> Run:
         """Work through a run that was started or taken over here, and return it as it then stands.
 
@@ -114,7 +122,11 @@ class Engine:
         once, to be resumed. Raises LeaseLost when another process took the run over,
         OutcomeUnknown when the store is out of reach.
         """
-        execution = self.prepare(run_id, on_event)
+        return self.carry_out(self.prepare(run_id, on_event))
+
+    def carry_out(self, execution: Execution) -> Run:
+        """Work through what was prepared; as `execute`."""
+        run_id = execution.journal.lease.run_id
         self._under_way[run_id] = execution
         try:
             return self._wait_for(execution)
@@ -149,7 +161,7 @@ class Engine:
             self._under_way[run_id].abandon()
 
     def _execution(self, lease: Lease, on_event: OnEvent) -> Execution:
-        plan = self._store.plan(lease.run_id)
+        plan = self._anchored(self._store.plan(lease.run_id))
         listener, last = _Listener(Fold(lease.run_id, plan), on_event), 0
         for recorded in self._store.events(lease.run_id):
             listener.hear(recorded)
