@@ -1,9 +1,7 @@
 """The composition root: taly.toml, the process environment, and what is made of them."""
 
-import getpass
 import json
 import os
-import socket
 import threading
 import urllib.error
 import urllib.request
@@ -17,19 +15,13 @@ import stamina
 
 from taly.clock import ScaledClock, SystemClock
 from taly.config import Config, find_config, load_config
+from taly.engine.identity import by_of, identity_of
 from taly.engine.store import Store, open_store
 from taly.errors import UsageError
 from taly.model.environment import Environment
+from taly.model.events import Identity
 from taly.model.ports import Clock, Provider
 from taly.providers.base import provider_factory
-
-CI_IDENTITIES: Mapping[str, str] = {
-    "GITHUB_ACTOR": "GitHub Actions",
-    "GITLAB_USER_LOGIN": "GitLab CI",
-    "CIRCLE_USERNAME": "CircleCI",
-    "BUILDKITE_BUILD_CREATOR": "Buildkite",
-    "BITBUCKET_STEP_TRIGGERER_UUID": "Bitbucket Pipelines",
-}
 
 
 @dataclass
@@ -73,10 +65,12 @@ class Context:
     @property
     def by(self) -> str:
         """Who acts: the CI's user where there is one, else the operating system's."""
-        for variable, system in CI_IDENTITIES.items():
-            if self.environ.get(variable):
-                return f"{self.environ[variable]} ({system})"
-        return f"{_user()}@{socket.gethostname()}"
+        return by_of(self.identity)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Who acts, in full, as the audit trail keeps it."""
+        return identity_of(self.environ)
 
 
 def open_context(
@@ -119,10 +113,3 @@ def sandbox_clock(control: str) -> ScaledClock:
         at_unix=said["at_unix"],
         speed=said["speed"],
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

@@ -92,7 +92,7 @@ def record(context: Context, *, commit: str, label: str) -> RecordedRelease:
         at=context.clock.now(),
         by=context.by,
     )
-    context.store.record_release(context.environment.name, recorded)
+    context.store.record_release(context.environment.name, recorded, context.identity)
     return recorded
 
 
@@ -113,5 +113,5 @@ def mark(context: Context, name: str, mark_: Mark, why: str) -> Release:
     content_id = ids.get(release.name, release.content_id)
     at = context.clock.now()
     marked = Marked(content_id=content_id, mark=mark_, why=why, by=context.by, at=at)
-    context.store.mark_release(environment, marked)
+    context.store.mark_release(environment, marked, context.identity)
     return release

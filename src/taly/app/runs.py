@@ -33,7 +33,7 @@ def engine_of(context: Context) -> Engine:
         store=context.store,
         providers=context.providers,
         clock=context.clock,
-        owner=Owner.here(context.by),
+        owner=Owner.here(context.by, context.identity),
         http=httpx2.Client(follow_redirects=False, verify=certificates()),
         lease_s=context.environment.policy.lease_s,
     )
@@ -108,9 +108,8 @@ def _mark(context: Context, release: str, mark: Mark, why: str) -> None:
     is_ours = known is None or known.mark is Mark.NONE or known.why.startswith(ROLLED_BACK)
     if is_ours and (mark is not Mark.NONE or (known is not None and known.why == why)):
         at = context.clock.now()
-        store.mark_release(
-            environment, Marked(content_id=content_id, mark=mark, why=why, by=context.by, at=at)
-        )
+        marked = Marked(content_id=content_id, mark=mark, why=why, by=context.by, at=at)
+        store.mark_release(environment, marked, context.identity)
 
 
 def load_run(context: Context, run_id: str) -> Run:

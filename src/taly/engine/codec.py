@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from taly.errors import UsageError
-from taly.model.events import Event
+from taly.model.events import Act, Event
 from taly.model.plan import Plan
 
 if TYPE_CHECKING:
@@ -59,6 +59,16 @@ def event_from_json(text: str) -> Event:
     return _event_adapter().validate_json(text)
 
 
+def act_to_json(act: Act) -> str:
+    """The act as JSON text."""
+    return _act_adapter().dump_json(act).decode()
+
+
+def act_from_json(text: str) -> Act:
+    """The act in this text, as the store keeps it."""
+    return _act_adapter().validate_json(text)
+
+
 def _parse(text: str | bytes) -> _PlanFile:
     from pydantic import ValidationError
 
@@ -104,3 +114,10 @@ def _event_adapter() -> "TypeAdapter[Event]":
 
     told_apart = Annotated[Event, Field(discriminator="kind")]
     return TypeAdapter(told_apart, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+
+
+@cache
+def _act_adapter() -> "TypeAdapter[Act]":
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(Annotated[Act, ConfigDict(extra="forbid")])

@@ -4,9 +4,11 @@ import getpass
 import os
 import socket
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+
+from taly.model.events import Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +24,11 @@ class Owner:
     pid: int
     started: str
     """When the process began, as the operating system says: process numbers are used again."""
+    identity: Identity = field(default_factory=Identity)
+    """Who started it, for the audit trail; not kept beside the lease."""
 
     @classmethod
-    def here(cls, by: str = "") -> "Owner":
+    def here(cls, by: str = "", identity: Identity | None = None) -> "Owner":
         """This process."""
         pid = os.getpid()
         return cls(
@@ -33,6 +37,7 @@ class Owner:
             machine=machine(),
             pid=pid,
             started=process_start(pid) or "",
+            identity=identity or Identity(),
         )
 
     def is_dead(self) -> bool:

@@ -9,6 +9,23 @@ from taly.model.release import Evidence, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who acts, as far as the machine and its CI say: whoever may set an environment can lie."""
+
+    user: str = ""
+    """The operating system's."""
+    host: str = ""
+    version: str = ""
+    """taly's."""
+    ci: str = ""
+    """What runs the job, e.g. GitHub Actions; empty = no CI."""
+    actor: str = ""
+    """Who set the job going, as the CI says."""
+    job: str = ""
+    """The job's address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
     """The run began; its plan is stored beside it."""
 
@@ -17,6 +34,7 @@ class RunStarted:
     """Operating-system user, or the CI identity."""
     host: str
     version: str
+    identity: Identity = field(default_factory=Identity)
     kind: Literal["run-started"] = "run-started"
 
 
@@ -25,6 +43,7 @@ class LeaseTaken:
     """Another process continues the run."""
 
     owner: str
+    identity: Identity = field(default_factory=Identity)
     kind: Literal["lease-taken"] = "lease-taken"
 
 
@@ -142,3 +161,14 @@ class Recorded:
     fence: int
     """The lease's fencing number under which it was appended."""
     event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What somebody did to an environment outside any run; it stands in the same chain."""
+
+    kind: str
+    """`marked`, `recorded`, `forgot`…: a kebab-case word in the past tense."""
+    by: str
+    about: Mapping[str, str] = field(default_factory=dict)
+    identity: Identity = field(default_factory=Identity)

@@ -1,7 +1,9 @@
 """The store: runs, events, the environment's lock, release names, records and marks."""
 
+from taly.engine.store.chain import Entry
 from taly.engine.store.open import open_store
 from taly.engine.store.port import (
+    Head,
     Lease,
     Marked,
     RecordedRelease,
@@ -9,4 +11,13 @@ from taly.engine.store.port import (
     Store,
 )
 
-__all__ = ["Lease", "Marked", "RecordedRelease", "RunSummary", "Store", "open_store"]
+__all__ = [
+    "Entry",
+    "Head",
+    "Lease",
+    "Marked",
+    "RecordedRelease",
+    "RunSummary",
+    "Store",
+    "open_store",
+]

@@ -89,6 +89,14 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """How far an environment's chain reaches."""
+
+    position: int
+    chain: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRow:
     """What a worker says of itself every few seconds."""
 

@@ -7,12 +7,13 @@ from functools import partial
 
 from taly.engine.codec import plan_from_json, plan_to_json
 from taly.engine.owner import Owner
-from taly.engine.store import rows, trail
-from taly.engine.store.chain import Chain, Entry
+from taly.engine.store import rows
+from taly.engine.store.chain import Chain
 from taly.engine.store.database import Transaction
 from taly.engine.store.fleet import SqlWorkers
 from taly.engine.store.names import run_id_after
-from taly.engine.store.port import Head, Lease, Marked, RecordedRelease, RunSummary
+from taly.engine.store.port import Lease, Marked, RecordedRelease, RunSummary
+from taly.engine.store.trail import SqlTrail
 from taly.engine.store.upgrading import marked_about, recorded_about
 from taly.errors import LeaseLost
 from taly.model.events import (
@@ -27,7 +28,7 @@ from taly.model.events import (
 from taly.model.plan import Plan
 
 
-class SqlStore(SqlWorkers):
+class SqlStore(SqlWorkers, SqlTrail):
     """A store (see taly.engine.store.port) on SQLite or PostgreSQL."""
 
     # Runs and their leases
@@ -128,7 +129,8 @@ class SqlStore(SqlWorkers):
         values = {"for_workers": int(for_workers), **rows.owner_values(owner)}
         taken = tx.rows("take_lease", id=run_id, lease_s=lease_s, **values)[0]
         lease = Lease(run_id=run_id, fence=taken["fence"], lease_s=lease_s)
-        self._write(tx, lease, [(at, taken_by)], after=taken["last_seq"])
+        by = LeaseTaken(owner=str(owner), identity=owner.identity)
+        self._write(tx, lease, [(at, by)], after=taken["last_seq"])
         return lease
 
     def renew(self, lease: Lease) -> None:
