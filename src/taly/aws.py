@@ -44,26 +44,28 @@ class AwsClients:
     def __init__(self, environ: Mapping[str, str]) -> None:
         """`environ` may name AWS_ENDPOINT_URL, AWS_REGION and keys, as for AWS's own tools."""
         self._environ = environ
-        self._clients: dict[tuple[str, str, int], Any] = {}
+        self._clients: dict[tuple[str, str, int, float], Any] = {}
         self._session: Any = None
         self._lock = threading.Lock()
 
-    def client(self, service: str, region: str, *, attempts: int = 4) -> Any:
+    def client(
+        self, service: str, region: str, *, attempts: int = 4, read_timeout_s: float = 20.0
+    ) -> Any:
         """A client; `attempts` = 1 for writes, which are never retried blindly."""
         with self._lock:
-            key = (service, region, attempts)
+            key = (service, region, attempts, read_timeout_s)
             if key not in self._clients:
-                self._clients[key] = self._make(service, region, attempts)
+                self._clients[key] = self._make(*key)
             return self._clients[key]
 
-    def _make(self, service: str, region: str, attempts: int) -> Any:
+    def _make(self, service: str, region: str, attempts: int, read_timeout_s: float) -> Any:
         from botocore.config import Config
 
         if self._session is None:
             self._session = self._open()
         config = Config(
-            connect_timeout=5,
-            read_timeout=20,
+            connect_timeout=min(5.0, read_timeout_s),
+            read_timeout=read_timeout_s,
             max_pool_connections=32,
             retries={"mode": "standard", "total_max_attempts": attempts},
         )
