@@ -177,6 +177,12 @@ select environment, content_id, mark, why, by_whom, at from mark order by enviro
 select environment, content_id, members, commit_id, label, at, by_whom from recorded_release
 order by environment, at, content_id
 
+-- name: whole_run
+select * from run where id = :id
+
+-- name: whole_events
+select * from event where run_id = :id order by seq
+
 -- name: events_after
 select seq, at, fence, body from event where run_id = :id and seq > :after order by seq
 

@@ -76,7 +76,7 @@ class SqlStore(SqlWorkers, SqlTrail):
         }
 
         def work(tx: Transaction) -> Lease:
-            run_id = run_id_after(tx.rows("newest_run_id")[0]["id"])
+            run_id = self.first_id(tx.rows("newest_run_id")[0]["id"])
             while not tx.rows("insert_run", id=run_id, **values):
                 holder = rows.first(tx.rows("unfinished_run", environment=plan.environment))
                 if holder is not None:
@@ -90,6 +90,10 @@ class SqlStore(SqlWorkers, SqlTrail):
 
         # Not again: after a lost answer we could not tell our own lock from another's.
         return self._database.run(work, again=False)
+
+    def first_id(self, newest: str | None) -> str:
+        """What to call the next run, if that id is free; `newest` is the newest id here."""
+        return run_id_after(newest)
 
     def take_lease(self, run_id: str, owner: Owner, *, at: datetime, lease_s: float) -> Lease:
         """Take over a run that nobody works on any more."""
