@@ -166,7 +166,7 @@ class Move:
         sums = f"SELECT {bucket} AS b, count(*) AS n, sum(kh) AS kh, sum(h) AS h"
         live = (
             f"SELECT {rowsql.live_key_hash(self.works, work)} AS kh,"
-            f" {rowsql.live_hash(self.works, work)} AS h FROM {self._live(work)}"
+            f" {rowsql.live_hash(self.works, work)} AS h FROM {self._live(work)} OFFSET 0"
         )
         self.say(f"{work.label}: compares checksums")
         with ThreadPoolExecutor(1) as aside:  # each side has a processor of its own to use
@@ -220,7 +220,7 @@ class Move:
         own = (
             f"SELECT {rowsql.key_hash(self.works, work)} AS kh,"
             f" {rowsql.there_hash(self.works, work)} AS h, {rowsql.there_key(work)} AS k"
-            f" FROM {work.target_only}{q(*work.target)} t"
+            f" FROM {work.target_only}{q(*work.target)} t OFFSET 0"
         )
         return (
             f"SELECT kh, h, k FROM ({own}) t"

@@ -19,6 +19,7 @@ OURS = {
     "synchronous_commit": "on",
     "xmloption": "content",
     "default_transaction_read_only": "off",
+    "work_mem": "64MB",  # 65,536 buckets of sums do not fit into the default, and went to disk
 }
 
 
