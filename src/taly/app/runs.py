@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Literal, assert_never
 
 import httpx2
 
@@ -13,7 +13,13 @@ from taly.engine.owner import Owner
 from taly.engine.runner import Engine
 from taly.engine.store import Marked
 from taly.errors import EnvironmentLocked, ExitCode, LeaseLost
-from taly.model.events import Recorded
+from taly.model.events import (
+    CancelRequested,
+    LeaseTaken,
+    Recorded,
+    RunFinished,
+    RunStarted,
+)
 from taly.model.plan import Plan
 from taly.model.release import Mark
 from taly.model.run import Run, fold
@@ -27,15 +33,23 @@ ROLLED_BACK = "rolled back in "
 """How the reason of a mark begins that taly set itself."""
 
 
-def engine_of(context: Context) -> Engine:
-    """The engine that works on this context's store."""
+def as_it_is(plan: Plan) -> Plan:
+    """The plan, unchanged: it was made on this machine."""
+    return plan
+
+
+def engine_of(
+    context: Context, *, by: str = "", anchored: Callable[[Plan], Plan] = as_it_is
+) -> Engine:
+    """The engine that works on this context's store, as `by` or as whoever calls."""
     return Engine(
         store=context.store,
         providers=context.providers,
         clock=context.clock,
-        owner=Owner.here(context.by, context.identity),
+        owner=Owner.here(by or context.by, context.identity),
         http=httpx2.Client(follow_redirects=False, verify=certificates()),
         lease_s=context.environment.policy.lease_s,
+        anchored=anchored,
     )
 
 
@@ -70,9 +84,14 @@ def follow(context: Context, engine: Engine, run_id: str, on_event: OnEvent) -> 
             reference="lease-lost",
             hint=f"taly show {run_id}",
         ) from lost
+    after_run(context, run)
+    return run
+
+
+def after_run(context: Context, run: Run) -> None:
+    """What stands outside of the run and follows from how it ended: bundles, releases' marks."""
     settle_bundles(run)
     _mark_what_was_left(context, run)
-    return run
 
 
 def takes_itself_back(run: Run) -> bool:
@@ -91,13 +110,13 @@ def _mark_what_was_left(context: Context, run: Run) -> None:
         return
     plan = run.plan
     if plan.purpose == "rollback" and plan.from_release != plan.to_release:
-        _mark(context, plan.from_release, Mark.BAD, f"{ROLLED_BACK}{run.id}")
+        _mark(context, plan.from_release, Mark.BAD, f"{ROLLED_BACK}{run.id}", run.by)
     elif plan.purpose == "undo":
         undone = context.store.plan(plan.to_release)
-        _mark(context, undone.from_release, Mark.NONE, f"{ROLLED_BACK}{plan.to_release}")
+        _mark(context, undone.from_release, Mark.NONE, f"{ROLLED_BACK}{plan.to_release}", run.by)
 
 
-def _mark(context: Context, release: str, mark: Mark, why: str) -> None:
+def _mark(context: Context, release: str, mark: Mark, why: str, by: str) -> None:
     """Set our own mark, or take it back; `why` tells ours from the team's."""
     environment, store = context.environment.name, context.store
     ids = {name: id_ for id_, name in store.release_names(environment).items()}
@@ -108,7 +127,7 @@ def _mark(context: Context, release: str, mark: Mark, why: str) -> None:
     is_ours = known is None or known.mark is Mark.NONE or known.why.startswith(ROLLED_BACK)
     if is_ours and (mark is not Mark.NONE or (known is not None and known.why == why)):
         at = context.clock.now()
-        marked = Marked(content_id=content_id, mark=mark, why=why, by=context.by, at=at)
+        marked = Marked(content_id=content_id, mark=mark, why=why, by=by, at=at)
         store.mark_release(environment, marked, context.identity)
 
 
@@ -124,13 +143,36 @@ def finished_runs(context: Context) -> list[Run]:
     return [load_run(context, one.id) for one in reversed(summaries) if one.outcome is not None]
 
 
-def cancel(context: Context, run_id: str) -> bool:
-    """Ask a run to stop: steps under way are brought to their end, no new one starts.
+Stopping = Literal["stops", "waits", "ended", "left"]
+"""What becomes of a run that was asked to stop: who works on it stops; a worker will take it and
+stop; it had not begun and is over; nobody works on it, and it has to be resumed to end."""
 
-    Whether a process works on it that will; one that was left has to be resumed to end.
-    """
-    context.store.request_cancel(run_id, context.by)
-    return context.store.run(run_id).is_alive
+
+def cancel(context: Context, run_id: str) -> Stopping:
+    """Ask a run to stop: steps under way are brought to their end, no new one starts."""
+    store = context.store
+    store.request_cancel(run_id, context.by)
+    run = store.run(run_id)
+    if run.is_alive:
+        return "stops"
+    if not run.for_workers:
+        return "left"
+    begun = any(not isinstance(one.event, RunStarted | LeaseTaken) for one in store.events(run_id))
+    return "waits" if begun else _end_unbegun(context, run_id)
+
+
+def _end_unbegun(context: Context, run_id: str) -> Stopping:
+    """End a run that waits and of which no step was begun: there is nothing to bring to its end."""
+    store, at = context.store, context.clock.now()
+    owner = Owner.here(context.by, context.identity)
+    try:
+        lease = store.take_lease(run_id, owner, at=at, lease_s=context.environment.policy.lease_s)
+    except EnvironmentLocked:  # a worker was faster; it has been told to stop
+        return "stops"
+    last = store.events(run_id)[-1].seq
+    ended = (CancelRequested(by=context.by), RunFinished(outcome="cancelled"))
+    store.append(lease, [(at, event) for event in ended], after=last)
+    return "ended"
 
 
 def exit_code(run: Run) -> ExitCode:

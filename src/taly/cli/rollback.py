@@ -1,6 +1,7 @@
 """`taly rollback`, `undo`, `unfreeze` and `resume`: the commands that change the world."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import click
 from taly.cli.options import chosen, environment_options, json_option, opened, plan_options
 from taly.cli.output import err, log_to_stderr, print_error, print_json
 from taly.cli.plan import plan_body, show
+from taly.cli.remote import follow_run, refuse_unless_shared, remote_option, submit_and_follow
 from taly.errors import EnvironmentLocked, ExitCode, Refused, TalyError, UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ confirm_option = click.option(
     help="R41, last-good (the default), previous, a commit, or a time.",
 )
 @plan_options
+@remote_option
 @yes_option
 @confirm_option
 @environment_options
@@ -41,6 +44,7 @@ confirm_option = click.option(
 def rollback(
     plan_file: str | None,
     target: str | None,
+    remote: bool,
     yes: bool,
     confirm: str,
     config_path: str,
@@ -53,7 +57,6 @@ def rollback(
     Takes a plan that `taly plan -o FILE` wrote, or makes one.
     """
     from taly.app.plans import plan_rollback, recheck_plan
-    from taly.app.runs import warm_up
 
     if plan_file and (target is not None or any(options.values())):
         raise UsageError(
@@ -62,60 +65,96 @@ def rollback(
             hint=f"taly rollback {plan_file}",
         )
     context = opened(config_path, store)
-    warm_up()
+    _prepare(context, "rollback", remote)
     if plan_file:
         planned = recheck_plan(context, _read(plan_file, context))
     else:
         target = "last-good" if target is None else target
         planned = plan_rollback(context, target, chosen(**options))
-    return _confirm_and_run(context, planned, yes=yes, confirm=confirm, as_json=as_json)
+    how = How(remote=remote, yes=yes, confirm=confirm, as_json=as_json)
+    return _confirm_and_run(context, planned, how)
 
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
+@remote_option
 @yes_option
 @confirm_option
 @environment_options
 @json_option
-def undo(run_id: str, yes: bool, confirm: str, config_path: str, store: str, as_json: bool) -> int:
+def undo(
+    run_id: str, remote: bool, yes: bool, confirm: str, config_path: str, store: str, as_json: bool
+) -> int:
     """Take a run back: every component to where it was before, settings included."""
     from taly.app.plans import plan_undo
 
     context = opened(config_path, store)
+    _prepare(context, "undo", remote)
     planned = plan_undo(context, run_id)
-    return _confirm_and_run(context, planned, yes=yes, confirm=confirm, as_json=as_json)
+    how = How(remote=remote, yes=yes, confirm=confirm, as_json=as_json)
+    return _confirm_and_run(context, planned, how)
 
 
 @click.command()
+@remote_option
 @yes_option
 @confirm_option
 @environment_options
 @json_option
-def unfreeze(yes: bool, confirm: str, config_path: str, store: str, as_json: bool) -> int:
+def unfreeze(
+    remote: bool, yes: bool, confirm: str, config_path: str, store: str, as_json: bool
+) -> int:
     """Give auto-deploys back exactly as they were. What is live stays live."""
     from taly.app.plans import plan_unfreeze
 
     context = opened(config_path, store)
+    _prepare(context, "unfreeze", remote)
     planned = plan_unfreeze(context)
-    return _confirm_and_run(context, planned, yes=yes, confirm=confirm, as_json=as_json)
+    how = How(remote=remote, yes=yes, confirm=confirm, as_json=as_json)
+    return _confirm_and_run(context, planned, how)
 
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
+@remote_option
 @environment_options
 @json_option
-def resume(run_id: str, config_path: str, store: str, as_json: bool) -> int:
+def resume(run_id: str, remote: bool, config_path: str, store: str, as_json: bool) -> int:
     """Go on with a run that was interrupted or killed, or whose outcome is unknown.
 
     Works from any process that reaches the store; nothing is done twice.
     """
-    from taly.app.runs import engine_of, warm_up
+    from taly.app.remote import hand_over
+    from taly.app.runs import engine_of
 
     context = opened(config_path, store)
-    warm_up()
+    _prepare(context, "resume", remote)
+    if remote:
+        hand_over(context, run_id)
+        return follow_run(context, run_id, as_json)
     engine = engine_of(context)
     engine.take_over(run_id)
     return _follow(context, engine, run_id, context.store.plan(run_id), as_json)
+
+
+@dataclass(frozen=True)
+class How:
+    """What was said of how the plan is to be run."""
+
+    remote: bool
+    yes: bool
+    confirm: str
+    as_json: bool
+
+
+def _prepare(context: "Context", command: str, remote: bool) -> None:
+    """Before any vendor is asked: can workers see the store; else load what executes."""
+    from taly.app.runs import warm_up
+
+    if remote:
+        refuse_unless_shared(context, command)
+    else:
+        warm_up()
 
 
 def _read(plan_file: str, context: "Context") -> "Plan":
@@ -138,11 +177,11 @@ def _read(plan_file: str, context: "Context") -> "Plan":
     return plan
 
 
-def _confirm_and_run(
-    context: "Context", planned: "Planned", *, yes: bool, confirm: str, as_json: bool
-) -> int:
+def _confirm_and_run(context: "Context", planned: "Planned", how: How) -> int:
+    from taly.app.remote import ready_workers
     from taly.app.runs import start
 
+    as_json = how.as_json
     if not as_json:
         show(planned)
     if planned.refused:
@@ -152,7 +191,11 @@ def _confirm_and_run(
             print_json("run", {"run": None, "exit_code": 0, "steps": []})
         err().print("\nThere is nothing to do.", style="good")
         return int(ExitCode.OK)
-    _confirm(context, planned, yes=yes, confirm=confirm)
+    if how.remote:
+        ready_workers(context, planned.plan)
+    _confirm(context, planned, yes=how.yes, confirm=how.confirm)
+    if how.remote:
+        return submit_and_follow(context, planned.plan, as_json)
     engine, run_id = start(context, planned.plan)
     return _follow(context, engine, run_id, planned.plan, as_json)
 

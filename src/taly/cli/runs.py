@@ -1,10 +1,31 @@
 """`taly runs`, `taly show` and `taly cancel`: runs, read from their events."""
 
+from typing import TYPE_CHECKING
+
 import click
 from rich.markup import escape
 
 from taly.cli.options import environment_options, json_option, opened
 from taly.cli.output import ago, err, out, print_json
+
+if TYPE_CHECKING:
+    from taly.engine.store import RunSummary
+
+STYLES = {
+    "succeeded": "good",
+    "under way": "command",
+    "waiting for a worker": "command",
+    "unfinished": "warn",
+}
+
+
+def _stands(run: "RunSummary") -> str:
+    """How a run ended, or what becomes of it."""
+    if run.outcome is not None:
+        return run.outcome
+    if run.waits:
+        return "waiting for a worker"
+    return "under way" if run.is_alive else "unfinished"
 
 
 @click.command()
@@ -32,6 +53,7 @@ def runs(limit: int, config_path: str, store: str, as_json: bool) -> None:
                 "finished_at": one.finished_at,
                 "outcome": one.outcome,
                 "alive": one.is_alive,
+                "waiting": one.waits,
             }
             for one in summaries
         ]
@@ -44,9 +66,8 @@ def runs(limit: int, config_path: str, store: str, as_json: bool) -> None:
         table.add_column(title, no_wrap=True)
     now = context.clock.now()
     for one in summaries:
-        outcome = one.outcome or ("under way" if one.is_alive else "unfinished")
-        style = {"succeeded": "good", "under way": "command", "unfinished": "warn"}
-        shown = f"[{style.get(outcome, 'bad')}]{outcome}[/]"
+        outcome = _stands(one)
+        shown = f"[{STYLES.get(outcome, 'bad')}]{outcome}[/]"
         table.add_row(one.id, one.purpose, ago(one.created_at, now), shown, escape(one.by))
     out().print(table if summaries else "There are no runs yet.")
     if summaries:
@@ -76,10 +97,18 @@ def cancel(run_id: str, config_path: str, store: str) -> None:
     """Ask a run to stop: steps under way are brought to their end, no new one starts."""
     from taly.app.runs import cancel as cancel_run
 
-    if not cancel_run(opened(config_path, store), run_id):
-        err().print(f"Nobody works on {run_id}: its steps under way must be brought to their end.")
-        then = f"[command]taly resume {run_id}[/], then [command]taly undo {run_id}[/]"
-        err().print(f"\nnext: {then}")
-        return
-    err().print(f"{run_id} stops after the steps that are under way.")
-    err().print(f"\nnext: [command]taly show {run_id}[/], then [command]taly undo {run_id}[/]")
+    match cancel_run(opened(config_path, store), run_id):
+        case "left":
+            said = f"Nobody works on {run_id}: its steps under way must be brought to their end."
+            then = f"[command]taly resume {run_id}[/], then [command]taly undo {run_id}[/]"
+        case "ended":
+            said = f"{run_id} had not begun and is cancelled: nothing was touched."
+            then = "[command]taly runs[/]"
+        case "waits":
+            said = f"{run_id} waits for a worker, which brings its steps under way to their end."
+            then = f"[command]taly follow {run_id}[/], then [command]taly undo {run_id}[/]"
+        case "stops":
+            said = f"{run_id} stops after the steps that are under way."
+            then = f"[command]taly show {run_id}[/], then [command]taly undo {run_id}[/]"
+    err().print(said)
+    err().print(f"\nnext: {then}")

@@ -9,6 +9,7 @@ from taly.engine.store.port import (
     RecordedRelease,
     RunSummary,
     Store,
+    WorkerRow,
 )
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "RecordedRelease",
     "RunSummary",
     "Store",
+    "WorkerRow",
     "open_store",
 ]
