@@ -242,7 +242,7 @@ def test_a_lease_taken_by_another_stops_the_run_before_its_next_write(store: Sto
                 target=lambda: lease.run(
                     lambda tx: tx.rows(
                         "take_lease", id=run_id, lease_s=20, owner_by="x", owner_host="x",
-                        owner_machine="x", owner_pid=1, owner_started="x",
+                        owner_machine="x", owner_pid=1, owner_started="x", for_workers=0,
                     ),
                     again=True,
                 )
