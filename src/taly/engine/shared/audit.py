@@ -1,0 +1,96 @@
+"""A run as text for other machines: its plan and its events, a line of JSON each."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from taly.engine.codec import event_from_json, plan_from_json
+from taly.engine.owner import Owner
+from taly.engine.shared.holding import unreadable
+from taly.engine.store.port import RunSummary
+from taly.model.events import Recorded
+from taly.model.plan import Plan
+
+FORMAT_VERSION = 1
+OWN = ("plan", "body")
+"""Columns whose text is JSON itself: shown as such, so that other tools can read them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """A run of another machine, as it was shared."""
+
+    text: bytes
+    place: str
+
+    @property
+    def summary(self) -> RunSummary:
+        """The run in short; nobody here knows whether its process lives."""
+        head = self._lines(1)[0]
+        finished = head["finished_at"]
+        return RunSummary(
+            id=head["id"],
+            environment=head["environment"],
+            purpose=head["purpose"],
+            digest=head["digest"],
+            by=head["by_whom"],
+            created_at=datetime.fromisoformat(head["created_at"]),
+            outcome=head["outcome"],
+            finished_at=datetime.fromisoformat(finished) if finished else None,
+            owner=Owner(
+                by=head["owner_by"],
+                host=head["owner_host"],
+                machine=head["owner_machine"],
+                pid=head["owner_pid"],
+                started=head["owner_started"],
+            ),
+            lease_left_s=0.0,
+            cancel_by=head["cancel_by"],
+        )
+
+    @property
+    def plan(self) -> Plan:
+        """The run's plan."""
+        return plan_from_json(json.dumps(self._lines(1)[0]["plan"]))
+
+    def events(self, after: int = 0) -> list[Recorded]:
+        """Its events numbered above `after`, in order."""
+        return [
+            Recorded(
+                seq=one["seq"],
+                at=datetime.fromisoformat(one["at"]),
+                fence=one["fence"],
+                event=event_from_json(json.dumps(one["body"])),
+            )
+            for one in self._lines()[1:]
+            if one["seq"] > after
+        ]
+
+    def _lines(self, limit: int | None = None) -> list[dict[str, Any]]:
+        try:
+            lines = self.text.splitlines()[:limit]
+            found: list[dict[str, Any]] = [json.loads(line) for line in lines]
+            version = found[0]["format_version"]
+        except (ValueError, TypeError, LookupError) as error:
+            raise unreadable(
+                self.place, f"it is no run of taly's: {type(error).__name__}"
+            ) from error
+        if version != FORMAT_VERSION:
+            raise unreadable(self.place, f"it was written by another taly (format {version})")
+        return found
+
+
+def to_text(run: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> bytes:
+    """The rows of a run as the store holds them, all of their columns."""
+    rows = [{"format_version": FORMAT_VERSION, **run}, *events]
+    return b"".join(_line(row) for row in rows)
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    shown = {
+        name: json.loads(value) if name in OWN and isinstance(value, str) else value
+        for name, value in row.items()
+    }
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
