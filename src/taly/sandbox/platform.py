@@ -62,6 +62,7 @@ class Platform:
                 self.scenario.vendors,
                 directory=self.directory,
                 database_url=self._database_url,
+                database=self._database_settings(),
             )
             self._vendors.serve(self.world)
             # Before the past: CI's taly of then keeps its clock in step with ours.
@@ -71,6 +72,10 @@ class Platform:
         except BaseException:
             self.down()
             raise
+
+    def _database_settings(self) -> dict[str, Any]:
+        of = (one.settings for one in self.scenario.components if one.vendor == "postgres")
+        return next(of, {})
 
     def down(self) -> list[str]:
         """End everything that was started; what could not be ended, in words."""

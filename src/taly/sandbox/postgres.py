@@ -4,15 +4,17 @@ import random
 import shutil
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import psycopg
 
 from taly.errors import UsageError
+from taly.sandbox.binaries import find_binaries
 from taly.sandbox.ci import Ci, Said
 from taly.sandbox.emulator import Deploy, SandboxComponent
 from taly.sandbox.migrate import (
@@ -24,28 +26,61 @@ from taly.sandbox.migrate import (
 from taly.sandbox.server import Server, find_server
 from taly.sandbox.world import World
 
+if TYPE_CHECKING:
+    from taly.sandbox.rds import RdsEmulator
+
 NAMES = ("Ada", "Basil", "Carmen", "Dilek", "Emil", "Farah", "Goran", "Hana", "Ivo", "Juno")
 BEFORE_S = 60.0
 """Virtual seconds that CI's checkpoint of the past comes before its migration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnRds:
+    """That the database is an RDS instance, and what it is like."""
+
+    identifier: str
+    region: str
+    settings: Mapping[str, Any]
 
 
 class PostgresEmulator:
     """One database. Deploys apply migrations; nothing else in it is emulated.
 
     A deploy's settings: `migration = {name, sql}` adds a migration; none = the deploy changes
-    nothing here. `checkpoint = dump | template | none` makes CI run `taly checkpoint` (with that
-    backup) before it and `taly checkpoint --after` behind it; where the first refuses, CI stops.
+    nothing here. `checkpoint = dump | template | none | rds-snapshot | rds-pitr` makes CI run
+    `taly checkpoint` (with that backup) before it and `taly checkpoint --after` behind it; where the first
+    refuses, CI stops.
     `half_applied = true` with outcome `failed` leaves all statements but the last applied. The
     first deploy applies the base schema and books some customers in (component setting
     `bookings`: how many).
+
+    With the component setting `rds` (an instance's name) the server is an emulated RDS instance:
+    who is let in is no superuser, and the RDS API makes and restores snapshots of it.
 
     `change` kinds: `sql` (`sql`: run by hand, past the ledger) and `resolve-rolled-back` (`name`).
     """
 
     vendor = "postgres"
 
-    def __init__(self, world: World, directory: Path, database_url: str | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        directory: Path,
+        database_url: str | None = None,
+        on_rds: OnRds | None = None,
+    ) -> None:
         """Prepare; a server is started when the first component is added, if no URL is given."""
+        if on_rds and database_url:
+            raise UsageError(
+                "this scenario's database is an RDS instance: the sandbox starts it itself",
+                reference="sandbox-rds-own-server",
+                hint="taly sandbox up, without --database-url",
+            )
+        self._on_rds = on_rds
+        self.rds: RdsEmulator | None = None
+        """The RDS API, where the database is an instance of it."""
+        self.aws_environ: dict[str, str] = {}
+        """What CI needs to reach that API."""
         self._world = world
         self._directory = directory
         self._given_url = database_url
@@ -110,7 +145,8 @@ class PostgresEmulator:
     def _migrated(self, deploy: Deploy, name: str) -> None:
         """CI's job: a checkpoint where the deploy wants one, the migrations, the window's end."""
         backup = deploy.settings.get("checkpoint")
-        ci = Ci(directory=self._directory, environ={"DATABASE_URL": self.database_url})
+        environ = {**self.aws_environ, "DATABASE_URL": self.database_url}
+        ci = Ci(directory=self._directory, environ=environ)
         if backup:
             with self._world.clock.earlier(BEFORE_S):
                 said = ci.before(deploy.commit, str(backup))
@@ -163,7 +199,8 @@ class PostgresEmulator:
                 {name: _plain(value) for name, value in row.items()}
                 for row in ledger_rows(self.database_url)
             ]
-            return {self._component: {"ledger": rows, "deploys": list(self._deploys)}}
+            rds = {"rds": self.rds.state()} if self.rds else {}
+            return {self._component: {"ledger": rows, "deploys": list(self._deploys), **rds}}
 
     def settings(self, component: str) -> dict[str, str]:
         """What taly.toml needs: where the URL is found and where the migrations lie."""
@@ -171,6 +208,7 @@ class PostgresEmulator:
             "url_env": "DATABASE_URL",
             "migrations": str(self.migrations),
             "schema": "public",
+            **({"rds": self._on_rds.identifier} if self._on_rds else {}),
         }
 
     def url(self, component: str) -> str:
@@ -183,14 +221,35 @@ class PostgresEmulator:
     def stop(self) -> None:
         """End the server, if it is ours."""
         with self._lock:
+            if self.rds is not None:
+                self.rds.stop()
             if self._server is not None:
                 self._server.stop()
                 self._server = None
                 self._url = ""
 
     def _start_server(self) -> str:
+        if self._on_rds is not None:
+            return self._start_instance(self._on_rds)
         self._server = find_server(self._directory)
         return self._server.start()
+
+    def _start_instance(self, on_rds: OnRds) -> str:
+        # Imported here: moto's RDS takes longer to load than a sandbox without one should.
+        from taly.sandbox.rds import RdsEmulator
+        from taly.sandbox.rds.cluster import archiving
+        from taly.sandbox.rds.roles import make_master
+
+        place = self._directory / "rds"
+        archive = place / "archive"
+        archive.mkdir(parents=True, exist_ok=True)
+        for folder in (place, archive):
+            folder.chmod(0o777)  # the server's account writes there, and it may be another one
+        self._server = Server(self._directory, find_binaries(), archiving(archive.resolve()))
+        url = make_master(self._server.start(), self._server.password)
+        self.rds = RdsEmulator(self._world, place, on_rds.region)
+        self.rds.add(on_rds.identifier, self._server, on_rds.settings, archive.resolve())
+        return url
 
     def _note(self, deploy: Deploy, result: Deployed) -> None:
         self._deploys.append(

@@ -12,7 +12,7 @@ from taly.sandbox.world import HTTP_FAULTS
 
 Vendor = Literal["apprunner", "netlify", "vercel", "serverless", "postgres"]
 FaultVendor = Literal[
-    "", "apprunner", "ecr", "cloudtrail", "netlify", "vercel", "serverless", "postgres"
+    "", "apprunner", "ecr", "cloudtrail", "netlify", "vercel", "serverless", "postgres", "rds"
 ]
 
 
@@ -42,6 +42,7 @@ FAULT_KINDS: Mapping[str, frozenset[str]] = {
             *("failed-late", "artifact-missing", "hotfix"),
         }
     ),
+    "rds": frozenset({"rds-quota", "rds-kms", "rds-restore-fails", "rds-snapshot-fails"}),
 }
 """Vendor → the kinds of faults that it knows; each emulator documents its own. A kind that nobody
 knows would never strike, and a test that relies on it would pass for nothing."""

@@ -64,7 +64,9 @@ OPTIONS: Mapping[str, str] = {
 class Server:
     """One PostgreSQL server with a fresh cluster; `with Server(...) as url:` starts and ends it."""
 
-    def __init__(self, directory: Path, binaries: Binaries) -> None:
+    def __init__(
+        self, directory: Path, binaries: Binaries, options: Mapping[str, str] | None = None
+    ) -> None:
         """Prepare a server whose files lie under `directory`; nothing is started yet.
 
         When we are root and the server's account cannot reach that directory, they lie in a
@@ -72,6 +74,7 @@ class Server:
         """
         self._wanted_directory = directory
         self._binaries = binaries
+        self._options = {**OPTIONS, **(options or {})}
         self._account: Account | None = None
         self._home: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,6 +86,16 @@ class Server:
     def version(self) -> str:
         """What `postgres --version` said."""
         return self._binaries.version
+
+    @property
+    def data(self) -> Path:
+        """The cluster's files; only of a server that was started."""
+        return self._path("data")
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 before it was started."""
+        return self._port
 
     @property
     def postmaster_pid(self) -> int:
@@ -102,7 +115,7 @@ class Server:
         self._account = unprivileged_account()
         self._home = self._make_home()
         self._make_reachable()
-        self._initdb()
+        self._make_cluster()
         for attempt in range(3):
             self._port = _free_port()
             self._spawn()
@@ -117,8 +130,14 @@ class Server:
                     reference="postgres-not-started",
                     hint="taly sandbox up --database-url postgresql://…",
                 )
-        self.create_database(DATABASE)
+        self._make_database()
         return self.url()
+
+    def _make_cluster(self) -> None:
+        self._initdb()
+
+    def _make_database(self) -> None:
+        self.create_database(DATABASE)
 
     def create_database(self, name: str) -> str:
         """Make an empty database; returns its URL."""
@@ -163,12 +182,16 @@ class Server:
         for part in (package, package.with_name(f"{package.name}.libs")):
             if part.is_dir():
                 shutil.copytree(part, copy / part.name, symlinks=True)
-        if self._account is not None:
-            for path in (copy, *copy.rglob("*")):
-                os.chown(path, self._account.uid, self._account.gid, follow_symlinks=False)
+        self._own(copy)
         self._binaries = replace(
             self._binaries, directory=copy / package.name / "pginstall" / "bin"
         )
+
+    def _own(self, folder: Path) -> None:
+        """Give a folder with all that is in it to the server's account."""
+        if self._account is not None:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, self._account.uid, self._account.gid, follow_symlinks=False)
 
     def _program(self, name: str) -> str:
         return str(self._binaries.directory / name)
@@ -209,7 +232,7 @@ class Server:
             )
 
     def _spawn(self) -> None:
-        options = {**OPTIONS, "port": str(self._port)}
+        options = {**self._options, "port": str(self._port)}
         settings = [part for name in options for part in ("-c", f"{name}={options[name]}")]
         server = [self._program("postgres"), "-D", str(self._path("data")), *settings]
         with self._path("log").open("ab") as log:

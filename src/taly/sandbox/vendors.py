@@ -55,14 +55,20 @@ class Vendors:
         if "netlify" in emulators:
             url = self._listen(emulators["netlify"].wsgi) + "/api/v1"
             self.environ |= {"NETLIFY_API_URL": url, "NETLIFY_AUTH_TOKEN": made_up_secret()}
-        if emulators.keys() & {"apprunner", "serverless"}:
-            self.environ |= self._serve_aws(emulators)
+        database = emulators.get("postgres")
+        rds = database.rds if database is not None else None
+        if rds is not None or emulators.keys() & {"apprunner", "serverless"}:
+            aws = self._serve_aws(emulators, rds)
+            self.environ |= aws
+            if database is not None:
+                database.aws_environ = aws
         world.secrets.update(value for value in self.environ.values() if MARK in value)
 
-    def _serve_aws(self, emulators: Mapping[str, Any]) -> dict[str, str]:
+    def _serve_aws(self, emulators: Mapping[str, Any], rds: Any) -> dict[str, str]:
         app_runner = emulators["apprunner"].wsgi if "apprunner" in emulators else None
+        by_service = dict.fromkeys(APP_RUNNER_SERVICES, app_runner) if app_runner else {}
         door = FrontDoor(
-            by_service=dict.fromkeys(APP_RUNNER_SERVICES, app_runner) if app_runner else {},
+            by_service={**by_service, **({"rds": rds.wsgi} if rds is not None else {})},
             otherwise=emulators["serverless"].wsgi if "serverless" in emulators else None,
         )
         return {
@@ -80,9 +86,16 @@ class Vendors:
 
 
 def make_vendors(
-    world: World, names: Iterable[str], *, directory: Path, database_url: str | None
+    world: World,
+    names: Iterable[str],
+    *,
+    directory: Path,
+    database_url: str | None,
+    database: Mapping[str, Any] | None = None,
 ) -> Vendors:
     """Make the emulators of these vendors; the slow ones (PostgreSQL, moto) at the same time.
+
+    `database`: the settings of the database's component, which say whether it is on RDS.
 
     If one cannot be made, those that could are stopped again, and its error is raised.
     """
@@ -90,7 +103,7 @@ def make_vendors(
     made: dict[str, Emulator] = {}
     app_environ: dict[str, str] = {}
     first: dict[str, Callable[[], Any]] = {
-        "postgres": lambda: _database(world, directory, database_url),
+        "postgres": lambda: _database(world, directory, database_url, database or {}),
         "serverless": lambda: _class("serverless")(world),
         "vercel": lambda: _class("vercel")(world),
         "netlify": lambda: _class("netlify")(world),
@@ -100,8 +113,8 @@ def make_vendors(
     try:
         _collect(futures, made)
         if "postgres" in made:
-            database: Any = made["postgres"]
-            app_environ["DATABASE_URL"] = database.database_url
+            emulator: Any = made["postgres"]
+            app_environ["DATABASE_URL"] = emulator.database_url
         if "apprunner" in wanted:
             made["apprunner"] = _class("apprunner")(world, environ=dict(app_environ))
     except BaseException:
@@ -133,7 +146,7 @@ def stop_all(emulators: Iterable[Emulator]) -> list[Exception]:
     return errors
 
 
-def _database(world: World, directory: Path, url: str | None) -> Any:
+def _database(world: World, directory: Path, url: str | None, settings: Mapping[str, Any]) -> Any:
     """The emulated database, its server started; UsageError when the given one is silent."""
     if url:
         try:
@@ -144,7 +157,12 @@ def _database(world: World, directory: Path, url: str | None) -> Any:
                 reference="database-unreachable",
                 hint="psql URL -c 'select 1'",
             ) from error
-    database = _class("postgres")(world, directory=directory, database_url=url)
+    on_rds = None
+    if identifier := str(settings.get("rds", "")):
+        from taly.sandbox.postgres import OnRds
+
+        on_rds = OnRds(identifier=identifier, region=REGION, settings=settings)
+    database = _class("postgres")(world, directory=directory, database_url=url, on_rds=on_rds)
     try:
         _ = database.database_url
     except BaseException:
