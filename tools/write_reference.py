@@ -11,7 +11,14 @@ import click
 from pydantic import BaseModel
 
 from taly.cli.main import cli
-from taly.config import SETTINGS, ColumnHint, HealthSettings, PolicySettings
+from taly.config import (
+    SETTINGS,
+    ColumnHint,
+    HealthSettings,
+    NetworkSettings,
+    PolicySettings,
+    SecretSettings,
+)
 
 DOCS = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -54,10 +61,16 @@ def settings_page() -> str:
         "| setting | default | meaning |\n| --- | --- | --- |\n"
         "| `environment` | required | The environment's name, e.g. `production`. |\n"
         "| `store` | `.taly/store.db` beside the file | Where runs are kept: a file, or "
-        "`postgresql://…` for a team. |\n"
+        "`postgresql://…` for a team; as a table as in `[secrets]` where it holds a password. |\n"
         "| `sandbox.control` |  | Only in a sandbox: its control API, whose clock taly keeps. |\n",
         "## [policy]\n",
         _table(PolicySettings),
+        "## [secrets.NAME]\n",
+        "NAME is the variable that a provider reads (`NETLIFY_AUTH_TOKEN`, `DATABASE_URL`…); the "
+        "variable itself is then not looked at. [Keep secrets](../how-to/keep-secrets.md).\n",
+        _table(SecretSettings),
+        "## [network]\n",
+        _table(NetworkSettings),
         "## [components.NAME]\n",
         "| setting | default | meaning |\n| --- | --- | --- |\n"
         f"| `provider` | required | One of {', '.join(f'`{name}`' for name in SETTINGS)}, "
@@ -92,7 +105,7 @@ def _table(model: type[BaseModel]) -> str:
 
 
 def _default(value: object) -> str:
-    return "" if value in ("", {}, None) else f"`{value}`"
+    return "" if value in ("", {}, (), None) else f"`{value}`"
 
 
 PAGES = {"commands.md": commands_page, "settings.md": settings_page}

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from taly.errors import UsageError
 from taly.model.environment import Component, Environment, HealthCheck, Policy
+from taly.model.secrets import FromCommand, FromFile, FromVariable, SecretSource
 
 FILE_NAME = "taly.toml"
 STATE_DIRECTORY = ".taly"
 PATHS = ("migrations", "checkpoints", "rescue")
 """Settings of a database that are folders."""
+SHARED = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*$"
+"""A bucket and a prefix, by S3's rules for names that need no escaping."""
 COLUMN = r"^([^.]+\.)?[^.]+\.[^.]+$"
 """`table.column` or `schema.table.column`."""
 
@@ -136,11 +139,45 @@ class SandboxSettings(_Strict):
     control: str = Field(pattern=r"^http://127\.0\.0\.1:\d+$", description="The control API.")
 
 
+class SecretSettings(_Strict):
+    """Where a secret is kept: one of these, and never the secret itself."""
+
+    env: str = Field(default="", description="Name of the variable that holds it.")
+    file: str = Field(default="", description="File that holds it, relative to taly.toml.")
+    command: tuple[str, ...] = Field(
+        default=(), description="Program and arguments that print it, run without a shell."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> "SecretSettings":
+        if sum(map(bool, (self.env, self.file, self.command))) != 1:
+            raise ValueError("give exactly one of env, file and command")
+        return self
+
+
+class NetworkSettings(_Strict):
+    """How vendors, applications and databases are reached."""
+
+    ca_file: str = Field(
+        default="",
+        description="Certificates (PEM) that are trusted besides the machine's own, relative to"
+        " taly.toml; else TALY_CA_FILE.",
+    )
+
+
 class _File(_Strict):
     environment: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     store: str = Field(default="", description="postgresql://… for a team; else a local file.")
+    shared: str = Field(
+        default="",
+        pattern=rf"^$|{SHARED}",
+        description="s3://bucket/prefix for a team without such a PostgreSQL.",
+    )
+    shared_region: str = Field(default="", description="AWS region of that bucket.")
     sandbox: SandboxSettings | None = None
     policy: PolicySettings = PolicySettings()
+    network: NetworkSettings = NetworkSettings()
+    secrets: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], SecretSettings] = {}
     components: dict[str, dict[str, Any]] = Field(min_length=1)
 
 
@@ -150,11 +187,25 @@ class Config:
 
     path: Path
     environment: Environment
-    store: str
-    """URL or path of the store of runs."""
+    store: str = field(repr=False)
+    """URL or path of the store of runs; empty where `store_source` says where its URL is."""
+    store_source: SecretSource | None = None
+    secrets: Mapping[str, SecretSource] = field(default_factory=dict)
+    """Variable → where its value is kept."""
+    ca_file: str = ""
+    """Certificates that are trusted besides the machine's own; absolute, empty = none."""
+    shared: str = ""
+    """s3://bucket/prefix of what a team shares; empty = nothing."""
+    shared_region: str = ""
+    """AWS region of the bucket; empty = AWS's own settings say it."""
     sandbox_control: str = ""
     """Base URL of the sandbox's control API; empty outside a sandbox."""
     notes: tuple[str, ...] = field(default=())
+
+
+def is_postgres(store: str) -> bool:
+    """Whether a store's address is that of a PostgreSQL, which all of a team reach."""
+    return store.startswith(("postgres://", "postgresql://"))
 
 
 def find_config(start: Path) -> Path:
@@ -182,8 +233,15 @@ def load_config(path: Path) -> Config:
             f"{path} cannot be read: {error}", reference="config-unreadable", hint="taly init"
         ) from error
     mistakes: list[str] = []
+    kept = None
+    if isinstance(raw.get("store"), dict):
+        kept = _checked(SecretSettings, raw.pop("store"), "store", mistakes)
     file = _checked(_File, raw, "", mistakes)
     components = tuple(_components(raw.get("components"), mistakes)) if raw else ()
+    if file is not None and file.shared and is_postgres(file.store):
+        mistakes.append(
+            "shared: everybody sees a PostgreSQL already; without `store`, or not at all"
+        )
     if file is None or mistakes:
         listed = "\n".join(f"  {mistake}" for mistake in mistakes)
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
@@ -202,9 +260,27 @@ def load_config(path: Path) -> Config:
             ),
             policy=Policy(**file.policy.model_dump()),
         ),
-        store=file.store or str(folder / STATE_DIRECTORY / "store.db"),
+        store=file.store or ("" if kept else str(folder / STATE_DIRECTORY / "store.db")),
+        store_source=_source(kept, folder) if kept else None,
+        secrets={name: _source(one, folder) for name, one in file.secrets.items()},
+        ca_file=_path(folder, file.network.ca_file),
+        shared=file.shared,
+        shared_region=file.shared_region,
         sandbox_control=file.sandbox.control if file.sandbox else "",
     )
+
+
+def _source(settings: SecretSettings, folder: Path) -> SecretSource:
+    if settings.env:
+        return FromVariable(env=settings.env)
+    if settings.file:
+        return FromFile(file=_path(folder, settings.file))
+    return FromCommand(command=settings.command)
+
+
+def _path(folder: Path, given: str) -> str:
+    """A path that taly.toml names, from its own folder; empty where none is named."""
+    return str(folder / Path(given).expanduser()) if given else ""
 
 
 def _components(raw: Any, mistakes: list[str]) -> Iterator[Component]:
@@ -303,5 +379,7 @@ def _plain(detail: Any) -> str:
             return "missing"
         case "extra_forbidden":
             return "there is no such setting"
+        case "value_error":
+            return str(detail["ctx"]["error"])
         case _:
             return str(detail["msg"])

@@ -5,6 +5,8 @@ The reference is a stable kebab-case word that the docs list; the hint is a comm
 
 from enum import IntEnum
 
+from taly.redaction import redact
+
 
 class ExitCode(IntEnum):
     """What the process tells the shell; a failure never exits 0."""
@@ -21,15 +23,15 @@ class ExitCode(IntEnum):
 
 
 class TalyError(Exception):
-    """The root of all errors that taly raises on purpose."""
+    """The root of all errors that taly raises on purpose; no known secret gets into one."""
 
     exit_code = ExitCode.BUG
 
     def __init__(self, message: str, *, reference: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = redact(message)
+        super().__init__(self.message)
         self.reference = reference
-        self.hint = hint
+        self.hint = redact(hint)
 
 
 class UsageError(TalyError):

@@ -5,8 +5,8 @@ import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,10 @@ from taly.model.environment import Environment
 from taly.model.events import Identity
 from taly.model.ports import Clock, Provider
 from taly.providers.base import provider_factory
+from taly.redaction import KNOWN
+from taly.secrets import Environ, resolved
+
+CA_FILE = "TALY_CA_FILE"
 
 
 @dataclass
@@ -80,21 +84,35 @@ def open_context(
 
     Raises UsageError when the configuration is missing or wrong, or its sandbox is not running.
     """
-    environ = dict(os.environ) if environ is None else environ
+    given = os.environ if environ is None else environ
     stamina.instrumentation.set_on_retry_hooks(())  # theirs would log to stdout, amid our data
     config = load_config(Path(config_path) if config_path else find_config(Path.cwd()))
+    known = Environ({**given, **network_of(config)}, config.secrets)
     if store:
-        config = Config(
-            path=config.path,
-            environment=config.environment,
-            store=store,
-            sandbox_control=config.sandbox_control,
-        )
+        config = replace(config, store=store)
+    elif config.store_source is not None:
+        config = replace(config, store=resolved("store", config.store_source, known).reveal())
+    KNOWN.add_url(config.store)
+    KNOWN.spare(words_of(config))
     control = config.sandbox_control
     if not control:
-        return Context(config=config, clock=SystemClock(), environ=environ)
+        return Context(config=config, clock=SystemClock(), environ=known)
     clock = sandbox_clock(control)
-    return Context(config=config, clock=clock, environ=environ, speed=clock.speed)
+    return Context(config=config, clock=clock, environ=known, speed=clock.speed)
+
+
+def network_of(config: Config) -> Mapping[str, str]:
+    """What taly.toml says of the network, under the names that everybody who needs it reads."""
+    return {CA_FILE: config.ca_file} if config.ca_file else {}
+
+
+def words_of(config: Config) -> Iterator[str]:
+    """Names that stand in every output, and that nobody's password is to black out."""
+    yield config.environment.name
+    for component in config.environment.components:
+        yield component.name
+        yield component.provider
+        yield from component.settings.values()
 
 
 def sandbox_clock(control: str) -> ScaledClock:

@@ -14,6 +14,7 @@ from taly.model.release import Observation, Observed, Snapshot, Unobserved
 from taly.planning.commits import with_full_commits
 from taly.planning.verifying import filled
 from taly.providers.http import certificates
+from taly.redaction import redact
 
 OBSERVE_TIMEOUT_S = 45.0
 """Real seconds that a whole observation may take."""
@@ -62,7 +63,7 @@ def _observation(component: Component, result: Result[Observation]) -> Observati
         case Raised(error):
             return Unobserved(
                 component=component.name,
-                reason=f"{type(error).__name__}: {error}",
+                reason=redact(f"{type(error).__name__}: {error}"),
                 reference="observe-failed",
                 hint="taly status",
             )
@@ -100,7 +101,7 @@ def _health(component: str, result: Result[str]) -> Health:
         case TimedOut(after_s):
             says = f"no answer within {after_s:.0f} s"
         case Raised(error):
-            says = f"{type(error).__name__}: {error}"
+            says = redact(f"{type(error).__name__}: {error}")
     return Health(component=component, healthy=False, says=says)
 
 

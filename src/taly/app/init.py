@@ -15,6 +15,7 @@ from taly.app.matching import LeftOut, Match, Matched, Question, answered, match
 from taly.app.parallel import Raised, TimedOut, Value, fan_out
 from taly.errors import TalyError
 from taly.providers.inventory import INVENTORIES, Listed, NoCredentials
+from taly.redaction import redact
 
 HEALTH_PATHS = ("/health", "/healthz", "/api/health")
 LIST_TIMEOUT_S = 60.0
@@ -82,7 +83,7 @@ def list_vendors(environ: Mapping[str, str]) -> tuple[list[Listed], dict[str, st
             case Raised(error) if isinstance(error, NoCredentials):
                 unreachable[name] = str(error)
             case Raised(error):
-                unreachable[name] = f"{type(error).__name__}: {error}"
+                unreachable[name] = redact(f"{type(error).__name__}: {error}")
     return listed, unreachable
 
 

@@ -19,6 +19,7 @@ from taly.planning.order import DATABASE_KINDS
 from taly.planning.planner import PlanOptions, make_plan
 from taly.planning.preflight import judge, lock_held, merged, refuses
 from taly.planning.undo import make_undo, make_unfreeze
+from taly.redaction import redact
 
 CHECK_TIMEOUT_S = 60.0
 """Real seconds that all preflight checks together may take."""
@@ -194,7 +195,7 @@ def _known(component: str, result: Result[Differences]) -> Differences:
         case TimedOut(after_s):
             said = f"no answer within {after_s:.0f} s"
         case Raised(error):
-            said = error.message if isinstance(error, TalyError) else repr(error)
+            said = error.message if isinstance(error, TalyError) else redact(repr(error))
     unknown = Finding(
         code="differences-unknown",
         severity=Severity.ERROR,
@@ -229,7 +230,7 @@ def _findings(step: Step, result: Result[tuple[Finding, ...]]) -> tuple[Finding,
         case Raised(error) if isinstance(error, TalyError):
             code, said = "vendor-unreachable", error.message
         case Raised(error):
-            code, said = "vendor-unreachable", f"{type(error).__name__}: {error}"
+            code, said = "vendor-unreachable", redact(f"{type(error).__name__}: {error}")
     text = f"{step.title} cannot be checked: {said}"
     return (
         Finding(

@@ -3,14 +3,18 @@
 import gc
 import os
 import sys
+import traceback
 from contextlib import suppress
+from io import StringIO
 
 import click
 
 from taly import __version__
 from taly.cli.lazy import LazyGroup
 from taly.cli.output import err, print_error, print_error_json
+from taly.cli.sinks import clean_output
 from taly.errors import ExitCode, Interrupted, TalyError, UsageError
+from taly.redaction import KNOWN, redact
 
 COMMANDS = {
     "status": ("taly.cli.discover:status", "What is live, and does it answer?"),
@@ -96,7 +100,12 @@ def _misused(error: click.ClickException) -> TalyError:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; its exit code."""
+    """Run one command line; its exit code. What it prints holds no known secret."""
+    with clean_output(arguments):
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         code = cli.main(args=arguments, prog_name="taly", standalone_mode=False)
         sys.stdout.flush()
@@ -104,8 +113,8 @@ def run(arguments: list[str]) -> int:
         return int(ExitCode.INTERRUPTED)
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("TALY_DEBUG") and _is_bug(error):
-            raise
-        told = _told(error)
+            sys.stderr.write(redact("".join(traceback.format_exception(error))))
+        told = _told(error, arguments)
         if "--json" in arguments:
             with suppress(OSError):  # stdout itself may be what failed
                 print_error_json(told)
@@ -119,11 +128,15 @@ def _is_bug(error: BaseException) -> bool:
     )
 
 
-def _told(error: BaseException) -> TalyError:
+def _told(error: BaseException, arguments: list[str]) -> TalyError:
     """The error as one of ours, after its reader was told of it on stderr."""
     match error:
         case click.ClickException():
-            error.show()
+            for argument in arguments:  # what was not understood is repeated
+                KNOWN.add_url(argument)
+            said = StringIO()
+            error.show(said)
+            sys.stderr.write(redact(said.getvalue()))
             return _misused(error)
         case click.exceptions.Abort() | KeyboardInterrupt():
             err().print("interrupted", style="warn")

@@ -11,7 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.theme import Theme
 
+from taly.cli.sinks import CleanConsole
 from taly.errors import TalyError, UsageError
+from taly.redaction import redact
 
 FORMAT_VERSION = "1.0"
 """Of every `--json` output: a minor adds, a major changes (Terraform's rule)."""
@@ -34,7 +36,7 @@ WIDTH = 80
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     columns = None if stream.isatty() else int(os.environ.get("COLUMNS") or WIDTH)
-    return Console(
+    return CleanConsole(
         stderr=stderr, theme=THEME, highlight=False, width=columns, soft_wrap=False, emoji=False
     )
 
@@ -49,32 +51,17 @@ def err() -> Console:
     return _console(stderr=True)
 
 
-def log_to_stderr() -> None:
-    """Logs are for debugging: on stderr, warnings only, unless TALY_DEBUG asks for all.
-
-    Imported here: structlog costs a tenth of a second, and commands that only read log nothing.
-    """
-    import logging
-
-    import structlog
-
-    level = logging.DEBUG if os.environ.get("TALY_DEBUG") else logging.WARNING
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-    )
-
-
 def print_json(kind: str, body: Mapping[str, Any]) -> None:
     """Print one JSON document on stdout: format_version, kind, then `body`."""
     document = {"format_version": FORMAT_VERSION, "kind": kind, **body}
-    sys.stdout.write(json.dumps(document, indent=2, default=_plain, ensure_ascii=False) + "\n")
+    text = json.dumps(document, indent=2, default=_plain, ensure_ascii=False)
+    sys.stdout.write(redact(text) + "\n")
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a file that the user named; UsageError when that cannot be."""
+    """Write a file that the user named, without known secrets; UsageError when that cannot be."""
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(redact(text), encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taly.cli.options import chosen, environment_options, json_option, opened, plan_options
-from taly.cli.output import err, log_to_stderr, print_error, print_json
+from taly.cli.output import err, print_error, print_json
 from taly.cli.plan import plan_body, show
 from taly.cli.remote import follow_run, refuse_unless_shared, remote_option, submit_and_follow
+from taly.cli.sinks import log_to_stderr
 from taly.errors import EnvironmentLocked, ExitCode, Refused, TalyError, UsageError
 
 if TYPE_CHECKING:

@@ -48,7 +48,7 @@ def worker(configs: tuple[str, ...], store: str, name: str, as_json: bool) -> in
     second it leaves at once, which is safe too.
     """
     from taly.app.workers import serve
-    from taly.cli.output import log_to_stderr
+    from taly.cli.sinks import log_to_stderr
     from taly.engine.worker import Worker
 
     log_to_stderr()

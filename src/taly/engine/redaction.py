@@ -1,10 +1,11 @@
-"""What looks like a secret is taken out of other people's words before they are written down."""
+"""What is or looks like a secret is taken out of others' words before they are written down."""
 
 import re
 from dataclasses import replace
 
 from taly.model.events import Event, StepDone, StepFailed, StepProgressed, StepUnknown
 from taly.model.release import Evidence
+from taly.redaction import redact
 
 _SECRETS = re.compile(
     r"(?i)(://)[^\s/@]+@|((?:password|passwd|secret|token|api[_-]?key|authorization)"
@@ -13,8 +14,8 @@ _SECRETS = re.compile(
 
 
 def without_secrets(text: str) -> str:
-    """The text without passwords in addresses and without the values of what sounds secret."""
-    marked = _SECRETS.sub(r"\1\2[redacted]@", text)
+    """The text without known secrets, passwords in addresses, and values of what sounds secret."""
+    marked = _SECRETS.sub(r"\1\2[redacted]@", redact(text))
     # The mark ends with the address's own @, or with one too many.
     return re.sub(r"(?<!://)\[redacted\]@", "[redacted]", marked)
 
