@@ -25,7 +25,7 @@ STALE_SHARE = 0.7
 sent within another quarter (`journal.FRESH_SHARE`): before the lease is over."""
 POLL_SHARE = 0.05
 """A watcher looks this often, in leases."""
-ATTEMPTS = 4
+ATTEMPTS = 3
 """Times that a taking is sent, when there was no answer."""
 
 Verdict = Literal["free", "left", "silent", "alive"]

@@ -36,7 +36,7 @@ class S3Objects:
         """The object, or None."""
         with self._told(f"reading {self.place}/{key}"):
             try:
-                answer = self._client(attempts=3).get_object(**self._named(key))
+                answer = self._client(attempts=2).get_object(**self._named(key))
                 return Stored(answer["Body"].read(), answer["ETag"])
             except self._client_error() as error:
                 if _status(error) in GONE and _code(error) != MISSING_BUCKET:
@@ -60,12 +60,12 @@ class S3Objects:
     def overwrite(self, key: str, body: bytes) -> None:
         """Write, whatever there is."""
         with self._told(f"writing {self.place}/{key}"):
-            self._client(attempts=3).put_object(**self._named(key), **self._content(body))
+            self._client(attempts=2).put_object(**self._named(key), **self._content(body))
 
     def keys(self, prefix: str) -> list[str]:
         """The keys that begin so, in order."""
         with self._told(f"listing {self.place}/{prefix}"):
-            pages = self._client(attempts=3).get_paginator("list_objects_v2")
+            pages = self._client(attempts=2).get_paginator("list_objects_v2")
             found = pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}{prefix}")
             return [
                 one["Key"].removeprefix(self._prefix)

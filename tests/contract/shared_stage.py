@@ -1,0 +1,103 @@
+"""An emulated S3 with one empty bucket, and locks on it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from taly.aws import AwsClients
+from taly.engine.owner import Owner
+from taly.engine.shared.holding import Holding
+from taly.engine.shared.lock import EnvironmentLock
+from taly.engine.shared.s3 import S3Objects
+from taly.sandbox.http import Listener
+from taly.sandbox.serverless import ServerlessEmulator
+from taly.sandbox.world import Call, Fault, VirtualClock, World
+
+BUCKET = "team"
+URL = f"s3://{BUCKET}/taly"
+LOCK = "PUT /team/taly/production/lock.json"
+ELSEWHERE = Owner(by="ben", host="ci-runner-7", machine="another boot", pid=7, started="1")
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """The bucket, and how to reach it."""
+
+    world: World
+    environ: dict[str, str] = field(repr=False)
+
+    def objects(self, **more: Any) -> S3Objects:
+        """The shared place, as one more machine reaches it."""
+        return S3Objects(self.environ, URL, timeout_s=more.pop("timeout_s", 5.0), **more)
+
+    def lock(self, **more: Any) -> EnvironmentLock:
+        """The lock of production, as one more machine sees it."""
+        return EnvironmentLock(self.objects(), "production", **more)
+
+    def fault(self, kind: str, *, call: str = LOCK, count: int = 1, **settings: Any) -> None:
+        """Let something go wrong the next time."""
+        top = {name: settings.pop(name) for name in ("status", "seconds") if name in settings}
+        self.world.faults.add(Fault(kind=kind, call=call, count=count, settings=settings, **top))
+
+    def calls(self, text: str = "") -> list[Call]:
+        """What S3 was asked."""
+        return [one for one in self.world.journal.calls() if text in one.target]
+
+
+@contextmanager
+def shared_stage() -> Iterator[Stage]:
+    """Serve an S3 with the bucket."""
+    world = World(clock=VirtualClock())
+    world.clock.run()
+    emulator = ServerlessEmulator(world)
+    listener = Listener(emulator.wsgi).start()
+    environ = {
+        "AWS_ENDPOINT_URL": listener.url,
+        "AWS_REGION": "eu-central-1",
+        "AWS_ACCESS_KEY_ID": "AKIASANDBOX",
+        "AWS_SECRET_ACCESS_KEY": "SANDBOXSECRET",
+    }
+    AwsClients(environ).client("s3", "").create_bucket(
+        Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+    )
+    try:
+        yield Stage(world=world, environ=environ)
+    finally:
+        listener.stop()
+
+
+def holding(run: str = "run-000001", *, lease_s: float = 0.4, owner: Owner = ELSEWHERE) -> Holding:
+    """What a run wants to write into the lock."""
+    return replace(
+        Holding(
+            state="held",
+            run=run,
+            purpose="rollback",
+            digest="d1",
+            by="",
+            host="",
+            machine="",
+            pid=0,
+            started="",
+            since="2026-01-01T12:00:00+00:00",
+            lease_s=lease_s,
+            fence=0,
+            beat=0,
+            nonce="",
+        ),
+        by=owner.by,
+        host=owner.host,
+        machine=owner.machine,
+        pid=owner.pid,
+        started=owner.started,
+    )
+
+
+def until(holds: Any, within_s: float = 10.0) -> None:
+    """Return once it holds."""
+    last = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < last, "not in time"
+        time.sleep(0.01)
