@@ -88,6 +88,8 @@ class PostgresSettings(_Strict):
     rescue: str = Field(
         default=".taly/rescue", description="Folder of rescue bundles, relative to taly.toml."
     )
+    rds: str = Field(default="", description="Identifier of its RDS instance, where it is one.")
+    region: str = Field(default="", description="AWS region of that; else AWS_REGION.")
     columns: dict[Annotated[str, Field(pattern=COLUMN)], ColumnHint] = Field(
         default_factory=dict, description="Hints for columns, by their old names; see below."
     )
