@@ -13,10 +13,11 @@ from pathlib import Path
 
 import stamina
 
+from taly.app.shared import store_of
 from taly.clock import ScaledClock, SystemClock
 from taly.config import Config, find_config, load_config
 from taly.engine.identity import by_of, identity_of
-from taly.engine.store import Store, open_store
+from taly.engine.store import Store
 from taly.errors import UsageError
 from taly.model.environment import Environment
 from taly.model.events import Identity
@@ -48,7 +49,7 @@ class Context:
     @cached_property
     def store(self) -> Store:
         """Where runs, releases' names and marks are kept."""
-        return open_store(self.config.store)
+        return store_of(self.config, self.environ)
 
     def provider(self, name: str) -> Provider:
         """The provider of that name; made once, whichever thread asks first.

@@ -8,6 +8,7 @@ from taly.app.discover import ask_health, observe, seen
 from taly.app.history import History, load_history
 from taly.app.keeping import store_in_patient
 from taly.app.parallel import Raised, Result, TimedOut, Value, fan_out
+from taly.app.shared import lock_findings, lock_line
 from taly.app.targets import choose_release
 from taly.errors import Refused, TalyError
 from taly.model.check import Finding, Severity
@@ -17,7 +18,7 @@ from taly.model.release import Deployment, Gone, Observed, Release, Snapshot
 from taly.planning.codes import finding
 from taly.planning.order import DATABASE_KINDS
 from taly.planning.planner import PlanOptions, make_plan
-from taly.planning.preflight import judge, lock_held, merged, refuses
+from taly.planning.preflight import judge, merged, refuses
 from taly.planning.undo import make_undo, make_unfreeze
 from taly.redaction import redact
 
@@ -31,6 +32,8 @@ class Planned:
 
     plan: Plan
     findings: tuple[Finding, ...]
+    lock: str = ""
+    """Who is held off while it runs, where that is not the whole team by itself."""
 
     @property
     def refused(self) -> bool:
@@ -79,11 +82,11 @@ def check_plan(context: Context, plan: Plan, snapshot: Snapshot) -> Planned:
     found = merged(
         plan.findings,
         judge(plan, snapshot),
-        _lock(context),
+        lock_findings(context),
         store_in_patient(context),
         _vendor_checks(context, plan),
     )
-    return Planned(plan=plan, findings=found)
+    return Planned(plan=plan, findings=found, lock=lock_line(context))
 
 
 def recheck_plan(context: Context, plan: Plan) -> Planned:
@@ -241,8 +244,3 @@ def _findings(step: Step, result: Result[tuple[Finding, ...]]) -> tuple[Finding,
             hint="taly status",
         ),
     )
-
-
-def _lock(context: Context) -> tuple[Finding, ...]:
-    holder = context.store.unfinished(context.environment.name)
-    return () if holder is None else (lock_held(holder.id, holder.by),)

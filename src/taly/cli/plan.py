@@ -84,6 +84,8 @@ def show(planned: "Planned") -> None:
     from taly.cli.plan_view import print_plan
 
     print_plan(out(), planned.plan, planned.findings)
+    if planned.lock and planned.plan.steps:
+        out().print(f"\n{planned.lock}", style="quiet", soft_wrap=True, markup=False)
 
 
 def _next(planned: "Planned", output: str | None, options: Mapping[str, Any]) -> None:

@@ -38,6 +38,7 @@ CODES: Mapping[str, Code] = {
     "differences-unknown": Code(E, "what going back would change could not be read"),
     "digest-stale": Code(W, "the tag means another image by now; the image is named by its digest"),
     "environment-locked": Code(E, "another run holds the environment"),
+    "environment-taken-over": Code(W, "another machine's run was left unfinished, and is given up"),
     "hobby-limit": Code(E, "the vendor's plan allows only the previous deployment"),
     "migration-checksum-differs": Code(E, "migration.sql is not the text that was applied"),
     "migration-failed": Code(E, "a migration did not finish and may be half applied"),

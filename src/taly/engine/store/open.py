@@ -13,11 +13,10 @@ def open_store(url: str | Path) -> Store:
     Raises UsageError `store-unknown` for any other address, OutcomeUnknown when it does not answer.
     """
     text = str(url)
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        return _sqlite(Path(text))
-    if scheme == "sqlite":
-        return _sqlite(Path(rest.removeprefix("/") if rest.startswith("//") else rest))
+    path = file_of(text)
+    if path is not None:
+        return _sqlite(path)
+    scheme = text.partition("://")[0]
     if scheme in ("postgresql", "postgres"):
         from taly.engine.store.postgres import PostgresDatabase  # only a team needs psycopg
 
@@ -29,7 +28,17 @@ def open_store(url: str | Path) -> Store:
     )
 
 
+def file_of(url: str) -> Path | None:
+    """The file that a local store is; None when it is none."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return Path(url).expanduser()
+    if scheme == "sqlite":
+        return Path(rest.removeprefix("/") if rest.startswith("//") else rest).expanduser()
+    return None
+
+
 def _sqlite(path: Path) -> Store:
     from taly.engine.store.sqlite import SqliteDatabase
 
-    return SqlStore(SqliteDatabase(path.expanduser()))
+    return SqlStore(SqliteDatabase(path))
