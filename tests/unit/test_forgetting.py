@@ -9,6 +9,7 @@ import pytest
 from taly.app import forgetting
 from taly.errors import EnvironmentLocked, UsageError
 from taly.model.environment import Component
+from taly.model.events import Act, Identity
 
 URL = "postgresql://app:secret@db.example:5432/app"
 
@@ -28,6 +29,9 @@ def context(holder: Any = None) -> Any:
     return SimpleNamespace(
         environment=SimpleNamespace(name="production", components=components),
         environ={"DATABASE_URL": URL},
+        by="ada",
+        identity=Identity(user="ada"),
+        clock=SimpleNamespace(now=lambda: datetime(2026, 3, 3, tzinfo=UTC)),
         store=SimpleNamespace(unfinished=lambda environment: holder),
     )
 
@@ -50,8 +54,20 @@ def server(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_only_what_that_run_put_aside_of_this_database_is_dropped(server: list[str]) -> None:
     (kept,) = forgetting.kept_by(context(), "run-1aaaaa")
     assert (kept.component, kept.aside.of) == ("database", "app")
-    assert forgetting.drop(kept) == 7
-    assert server == ["db.example:5432/app run-1aaaaa"]
+    order: list[Any] = server
+
+    def note(environment: str, at: datetime, act: Act) -> None:
+        order.append((environment, act.kind, act.by, dict(act.about)))
+
+    here = context()
+    here.store.note = note
+    assert forgetting.drop(kept, here) == 7
+    name = "app_taly_before_run-1aaaaa"
+    about = {"run": "run-1aaaaa", "component": "database", "database": name}
+    assert order == [
+        ("production", "forgot", "ada", about),  # written down before it is done
+        "db.example:5432/app run-1aaaaa",
+    ]
 
 
 def test_nothing_is_dropped_while_a_run_is_not_finished(server: list[str]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from taly.app.context import Context
+from taly.app.noting import note
 from taly.database.connection import Target, target_of
 from taly.database.restore import Aside, forget, put_aside
 from taly.errors import EnvironmentLocked, UsageError
@@ -57,6 +58,10 @@ def kept_of(component: Component, target: Target) -> Iterator[Kept]:
             yield Kept(component=component.name, target=target, aside=aside)
 
 
-def drop(kept: Kept) -> int | None:
-    """Drop it for good; how many bytes it had, where that may be known."""
+def drop(kept: Kept, context: Context) -> int | None:
+    """Drop it for good; how many bytes it had, where that may be known.
+
+    The audit trail says so first: a drop cannot be taken back when it cannot be written down.
+    """
+    note(context, "forgot", run=kept.aside.run, component=kept.component, database=kept.aside.name)
     return forget(kept.target, kept.aside.run).bytes

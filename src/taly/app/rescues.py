@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from taly.app.context import Context
+from taly.app.noting import note
 from taly.config import STATE_DIRECTORY
 from taly.database.connection import Target, target_of
 from taly.database.rescue.bundle import Reader, bundles, every
@@ -77,6 +78,8 @@ def put_back(context: Context, wish: Wish, *, dry_run: bool, report: Report) -> 
             dry_run=dry_run,
             report=report,
         )
+        if not dry_run:
+            note(context, "replayed", run=wish.run, database=target.place)
     return merged
 
 

@@ -30,7 +30,7 @@ def forget(run_id: str, yes: bool, config_path: str, store: str, as_json: bool) 
     if not yes:
         _ask(run_id, len(found))
     for kept in found:
-        drop(kept)
+        drop(kept, context)
     if as_json:
         print_json(
             "forgotten",

@@ -41,6 +41,7 @@ COMMANDS = {
     "database": ("taly.cli.database:database", "Look at the database alone: verdict, schema."),
     "rescue": ("taly.cli.rescue:rescue", "What a rollback set aside, and how it comes back."),
     "forget": ("taly.cli.forget:forget", "Drop the database that a run put aside."),
+    "audit": ("taly.cli.audit:audit", "Who did what, and was anything of it altered?"),
     "permissions": (
         "taly.cli.permissions:permissions",
         "The least that taly must be allowed to do.",

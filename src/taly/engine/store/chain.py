@@ -7,7 +7,6 @@ with another program.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import sha256
 
 from taly.engine.codec import act_to_json
@@ -79,9 +78,9 @@ class Chain:
             one.update(self._next(one, plan=hash_of_text(plan) if is_first else ""))
         self._seal()
 
-    def act(self, at: datetime, act: Act) -> None:
-        """Append an act."""
-        values: dict[str, object] = {"at": at.isoformat(), "body": act_to_json(act)}
+    def act(self, at: str, act: Act) -> None:
+        """Append an act; `at` as it is to be stored."""
+        values: dict[str, object] = {"at": at, "body": act_to_json(act)}
         values.update(self._next(values))
         self._tx.rows("insert_act", **values)
         self._seal()

@@ -295,6 +295,10 @@ class Store(Fleet, Protocol):
         """The audit trail's entries behind that position, in order, as they are stored."""
         ...
 
+    def stray_event(self, environment: str) -> tuple[str, int] | None:
+        """Run and number of an event that stands in no place of the trail; None = there is none."""
+        ...
+
     def close(self) -> None:
         """Let go of the database."""
         ...

@@ -159,7 +159,8 @@ union select environment from event
 order by environment
 
 -- name: stray_events
-select run_id, seq from event where position < 1 or environment = '' order by run_id, seq limit 1
+select run_id, seq from event where environment = :environment and position < 1
+order by run_id, seq limit 1
 
 -- name: unchained_events
 select event.run_id, event.seq, event.at, event.fence, event.body, run.environment from event

@@ -351,7 +351,7 @@ class SqlStore(SqlWorkers, SqlTrail):
         act = _act("recorded", release.by, recorded_about(values), identity)
 
         def work(tx: Transaction) -> None:
-            Chain(tx, environment).act(release.at, act)
+            Chain(tx, environment).act(values["at"], act)
             tx.rows("record_release", environment=environment, **values)
 
         self._do(work)
@@ -375,7 +375,7 @@ class SqlStore(SqlWorkers, SqlTrail):
         act = _act("marked", marked.by, marked_about(values), identity)
 
         def work(tx: Transaction) -> None:
-            Chain(tx, environment).act(marked.at, act)
+            Chain(tx, environment).act(values["at"], act)
             tx.rows("mark_release", environment=environment, **values)
 
         self._do(work)

@@ -22,7 +22,7 @@ class SqlTrail:
 
     def note(self, environment: str, at: datetime, act: Act) -> None:
         """Append an act to the environment's chain."""
-        self._do(lambda tx: Chain(tx, environment).act(at, act))
+        self._do(lambda tx: Chain(tx, environment).act(at.isoformat(), act))
 
     def environments(self) -> list[str]:
         """Every environment of which something is stored."""
@@ -36,6 +36,11 @@ class SqlTrail:
     def entries(self, environment: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         """The environment's entries behind that position, in order."""
         return self._do(partial(_entries, environment=environment, after=after, limit=limit))
+
+    def stray_event(self, environment: str) -> tuple[str, int] | None:
+        """Run and number of an event that stands in no place of the chain."""
+        found = self._do(lambda tx: tx.rows("stray_events", environment=environment))
+        return (found[0]["run_id"], found[0]["seq"]) if found else None
 
 
 def _entries(tx: Transaction, environment: str, after: int, limit: int) -> list[Entry]:

@@ -36,7 +36,7 @@ def chain_what_stood_before(tx: Transaction) -> None:
             "acts": str(len(acts.get(environment, []))),
             "version": __version__,
         }
-        chain.act(datetime.now(UTC), Act(kind=CHAINED, by="taly", about=counts))
+        chain.act(datetime.now(UTC).isoformat(), Act(kind=CHAINED, by="taly", about=counts))
 
 
 def _chain_run(tx: Transaction, chain: Chain, run_id: str, found: list[Row]) -> None:
@@ -50,16 +50,15 @@ def _chain_run(tx: Transaction, chain: Chain, run_id: str, found: list[Row]) -> 
     tx.many("chain_event", [{name: one[name] for name in wanted} for one in values])
 
 
-def _acts(tx: Transaction) -> dict[str, list[tuple[datetime, Act]]]:
-    found: dict[str, list[tuple[datetime, Act]]] = {}
+def _acts(tx: Transaction) -> dict[str, list[tuple[str, Act]]]:
+    found: dict[str, list[tuple[str, Act]]] = {}
     for query, kind, make in (
         ("all_recorded", "recorded", recorded_about),
         ("all_marks", "marked", marked_about),
     ):
         for row in tx.rows(query):
             act = Act(kind=kind, by=row["by_whom"], about=make(row))
-            at = datetime.fromisoformat(row["at"])
-            found.setdefault(row["environment"], []).append((at, act))
+            found.setdefault(row["environment"], []).append((row["at"], act))
     return found
 
 
