@@ -18,7 +18,7 @@ from typing import Any
 from taly.clock import ScaledClock
 from taly.engine.owner import Owner
 from taly.engine.runner import Engine
-from taly.engine.store import Store, open_store
+from taly.engine.store import Store, open_store, postgres
 from taly.engine.worker import Refusal, Said, Worker
 from taly.errors import VendorUnavailable
 from taly.model.plan import Plan, Step
@@ -119,6 +119,8 @@ def tell(said: Said) -> None:
 def main() -> None:
     """Work until SIGTERM."""
     url, log, name, lease_s, *more = sys.argv[1:]
+    # As a lease is shorter here than anybody's, so is what the server lets a silent one lock.
+    postgres.IDLE_S = 1
     door = None
     if more:
         host, _, port = more[0].rpartition(":")

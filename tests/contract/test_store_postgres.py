@@ -101,3 +101,35 @@ def test_a_frozen_process_keeps_nobody_out(
     assert said == ["ben"]
     frozen.close()
     store.close()
+
+
+def test_frozen_right_behind_its_events_it_keeps_nobody_out_either(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """psycopg's executemany left the server's clock for idle transactions off (found by a cut)."""
+    monkeypatch.setattr("taly.engine.store.postgres.IDLE_S", 1)
+    store, frozen = open_store(postgres_url), PostgresDatabase(postgres_url)
+    lease = begin(store)
+    asleep, awake = threading.Event(), threading.Event()
+    store.append(lease, [(NOON, StepStarted(step="a"))], after=1)
+    names = [
+        {"environment": "e", "number": number, "content_id": f"c{number}", "members": ""}
+        for number in range(3)
+    ]
+
+    def work(tx: Transaction) -> None:
+        tx.rows("lock_run", id=lease.run_id)
+        tx.many("insert_release_name", names)
+        asleep.set()
+        assert awake.wait(20), "the others waited for the sleeper"
+
+    sleeper = threading.Thread(target=lambda: frozen.run(work, again=True))
+    sleeper.start()
+    assert asleep.wait(20)
+    asleep.clear()
+    store.request_cancel(lease.run_id, "ben")
+    awake.set()
+    sleeper.join(20)
+    assert not sleeper.is_alive()
+    frozen.close()
+    store.close()

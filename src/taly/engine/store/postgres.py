@@ -20,6 +20,13 @@ CONNECT_TIMEOUT_S = 5
 IDLE_S = 10
 """Real seconds after which the server ends a transaction whose process says nothing: a frozen one
 would otherwise keep its locks, and nobody could take its run over."""
+SERVER_SIDE = {
+    "tcp_keepalives_idle": 5,
+    "tcp_keepalives_interval": 2,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""So that the server, too, notices a machine that is cut off; by itself it would take hours."""
 LOST = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -86,6 +93,8 @@ class PostgresDatabase:
             connection.execute("set synchronous_commit to on")
             idle = f"set idle_in_transaction_session_timeout to '{IDLE_S}s'"
             connection.execute(idle.encode())
+            for setting, value in SERVER_SIDE.items():
+                connection.execute(f"set {setting} to {value}".encode())
             self._connection = connection
         return self._connection
 
@@ -118,8 +127,9 @@ class _Statements:
         return list(cursor.fetchall()) if cursor.description else []
 
     def many(self, query: str, values: list[dict[str, object]]) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.executemany(_sql(query), values)
+        # Not executemany: that is a pipeline, behind which the server does not count IDLE_S.
+        for one in values:
+            self._connection.execute(_sql(query), one)
 
     def script(self, sql: str) -> None:
         self._connection.execute(sql.encode())
