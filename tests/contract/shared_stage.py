@@ -1,5 +1,6 @@
 """An emulated S3 with one empty bucket, and locks on it."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from taly.aws import AwsClients
 from taly.engine.owner import Owner
 from taly.engine.shared.holding import Holding
 from taly.engine.shared.lock import EnvironmentLock
+from taly.engine.shared.objects import Changed, Stored, unreachable
 from taly.engine.shared.s3 import S3Objects
 from taly.sandbox.http import Listener
 from taly.sandbox.serverless import ServerlessEmulator
@@ -101,3 +103,46 @@ def until(holds: Any, within_s: float = 10.0) -> None:
     while not holds():
         assert time.monotonic() < last, "not in time"
         time.sleep(0.01)
+
+
+class Memory:
+    """A shared place without HTTP, for tests that ask it thousands of times."""
+
+    place = "memory"
+
+    def __init__(self) -> None:
+        self._objects: dict[str, Stored] = {}
+        self._mutex = threading.Lock()
+        self._writes = 0
+        self.down = False
+
+    def get(self, key: str) -> Stored | None:
+        with self._reached():
+            return self._objects.get(key)
+
+    def put(self, key: str, body: bytes, *, over: str | None) -> str:
+        with self._reached():
+            there = self._objects.get(key)
+            if (there.tag if there else None) != over:
+                raise Changed("PreconditionFailed")
+            return self._write(key, body)
+
+    def overwrite(self, key: str, body: bytes) -> None:
+        with self._reached():
+            self._write(key, body)
+
+    def keys(self, prefix: str) -> list[str]:
+        with self._reached():
+            return sorted(key for key in self._objects if key.startswith(prefix))
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        if self.down:
+            raise unreachable("memory does not answer")
+        with self._mutex:
+            yield
+
+    def _write(self, key: str, body: bytes) -> str:
+        self._writes += 1
+        self._objects[key] = Stored(body, str(self._writes))
+        return str(self._writes)

@@ -16,10 +16,18 @@ class Keeper:
     """One thread that keeps one lock; it stops for good when the lock is lost."""
 
     def __init__(
-        self, lock: EnvironmentLock, *, lease_s: float, also: Callable[[], None] = lambda: None
+        self,
+        lock: EnvironmentLock,
+        *,
+        lease_s: float,
+        also: Callable[[], None] = lambda: None,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`also` is done after each renewal; it must not take long."""
-        self._lock, self._lease_s, self._also = lock, lease_s, also
+        """`also` is done after each renewal; it must not take long.
+
+        Nothing is renewed any more once the lock is not `wanted`.
+        """
+        self._lock, self._lease_s, self._also, self._wanted = lock, lease_s, also, wanted
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True, name="taly-shared-lock")
         self._thread.start()
@@ -32,7 +40,7 @@ class Keeper:
 
     def _keep(self) -> None:
         pause_s = self._lease_s * RENEWED_SHARE
-        while not self._stop.wait(pause_s):
+        while not self._stop.wait(pause_s) and self._wanted():
             try:
                 self._lock.renew()
                 self._also()

@@ -160,7 +160,8 @@ class EnvironmentLock:
     def renew(self) -> None:
         """Hold it for another lease; LeaseLost when it is another's, OutcomeUnknown."""
         with self._mutex:
-            self._write("held")
+            if self._mine is not None:
+                self._write("held")
 
     def check(self) -> None:
         """Return while nobody else can have it; asks only when that is in doubt.

@@ -121,6 +121,8 @@ class SharedStore(SqlStore):
         except BaseException:
             self._local.let_go(lease)
             raise
+        if (old := self._held.pop(run_id, None)) is not None:
+            old.stop()  # this process gave up on it before
         self._held[run_id] = team.begin(run_id, lease_s)
         return lease
 
@@ -183,7 +185,7 @@ class SharedStore(SqlStore):
         held = self._held.get(run_id)
         if held is None:
             raise LeaseLost(f"this process does not hold the shared lock for {run_id}")
-        held.team.lock.check()
+        held.check()
         return held
 
     # The queue for workers: they would need a store that all of them reach
@@ -211,7 +213,10 @@ class SharedStore(SqlStore):
         found = self._local.events(run_id, after=after)
         if found or self._is_own(run_id):
             return found
-        return self.team().runs.one(run_id).events(after)
+        try:
+            return self.team().runs.one(run_id).events(after)
+        except UsageError:
+            return []
 
     def plan(self, run_id: str) -> Plan:
         """The run's plan."""

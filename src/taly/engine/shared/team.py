@@ -15,6 +15,9 @@ from taly.engine.shared.releases import SharedReleases
 from taly.engine.shared.runs import Mirror, SharedRuns
 from taly.errors import TalyError, UsageError
 
+IDLE_LEASES = 2
+"""Leases for which a lock is kept while nobody asks for it: a run that begins needs a moment."""
+
 
 class Team:
     """The lock, the releases and the runs of one environment."""
@@ -83,10 +86,23 @@ class Held:
     """The environment, while this process works on it."""
 
     def __init__(self, team: Team, run_id: str, lease_s: float) -> None:
-        self.team, self.run_id = team, run_id
+        self.team, self.run_id, self._lease_s = team, run_id, lease_s
+        self._used_at = monotonic_s()
         cancel = partial(team.runs.hear_cancel, run_id)
-        self._keeper = Keeper(team.lock, lease_s=lease_s, also=cancel)
+        self._keeper = Keeper(team.lock, lease_s=lease_s, also=cancel, wanted=self._is_used)
         self.mirror = Mirror(team.runs, run_id)
+
+    def check(self) -> None:
+        """Return while nobody else can have the environment; see `EnvironmentLock.check`."""
+        self._used_at = monotonic_s()
+        self.team.lock.check()
+
+    def _is_used(self) -> bool:
+        """Whether somebody works on the run: the engine asks more than once a second.
+
+        One that gave up, in a process that lives on, keeps nobody off.
+        """
+        return monotonic_s() - self._used_at < self._lease_s * IDLE_LEASES
 
     def stop(self) -> None:
         """Renew and tell no more."""

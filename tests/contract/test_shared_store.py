@@ -1,0 +1,500 @@
+"""Two machines, each with a store of its own, and one shared place between them."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shared_stage import Memory, until
+from tests.engine_world import NOON, FakeVendor, RealTime, plan, rollback, step
+
+from taly.clock import ScaledClock
+from taly.engine.owner import Owner
+from taly.engine.runner import Engine
+from taly.engine.shared import SharedStore
+from taly.engine.shared.runs import Mirror
+from taly.engine.store import Marked, RecordedRelease, open_store
+from taly.engine.store import names as run_ids
+from taly.engine.store.sqlite import SqliteDatabase
+from taly.errors import EnvironmentLocked, LeaseLost, OutcomeUnknown, UsageError
+from taly.model.events import CancelRequested, RunFinished, RunStarted, StepStarted
+from taly.model.plan import Plan
+from taly.model.release import Mark
+
+CHAIN = plan(step("a"), step("b", needs=("roll-back:a",)), step("c", needs=("roll-back:b",)))
+
+
+@dataclass
+class Machine:
+    """One laptop or CI runner."""
+
+    name: str
+    folder: Path
+    place: Memory
+    notices: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = SharedStore(
+            SqliteDatabase(self.folder / self.name / "taly.db"),
+            self.place,
+            "production",
+            folder=self.folder / self.name / "shared",
+            notice=self.notices.append,
+        )
+        self.owner = Owner(by=self.name, host=self.name, machine=self.name, pid=1, started="1")
+
+    def engine(self, vendor: FakeVendor, lease_s: float = 20.0) -> Engine:
+        return Engine(
+            store=self.store,
+            providers={"fake": vendor},
+            clock=vendor.clock,
+            owner=self.owner,
+            lease_s=lease_s,
+        )
+
+    def begin(self, wanted: Plan = CHAIN, lease_s: float = 20.0) -> Any:
+        return self.store.create_run(wanted, self.owner, at=NOON, version="1", lease_s=lease_s)
+
+    def finish(self, lease: Any, after: int = 1) -> None:
+        self.store.append(lease, [(NOON, RunFinished(outcome="succeeded"))], after=after)
+
+
+@pytest.fixture
+def place() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, place: Memory) -> Iterator[Callable[[str], Machine]]:
+    made: list[Machine] = []
+
+    def make(name: str) -> Machine:
+        made.append(Machine(name, tmp_path, place))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.store.close()
+
+
+@pytest.fixture
+def anna(machine: Callable[[str], Machine]) -> Machine:
+    return machine("anna-laptop")
+
+
+@pytest.fixture
+def runner(machine: Callable[[str], Machine]) -> Machine:
+    return machine("ci-runner-7")
+
+
+def quick(speed: float = 200, **more: Any) -> FakeVendor:
+    return FakeVendor(
+        clock=ScaledClock(origin=RealTime().now(), at_unix=time.time(), speed=speed), **more
+    )
+
+
+# The lock
+
+
+def test_a_run_on_one_machine_holds_off_the_other_and_names_it(
+    anna: Machine, runner: Machine
+) -> None:
+    lease = anna.begin(lease_s=0.6)
+    with pytest.raises(EnvironmentLocked) as refusal:
+        runner.begin()
+    assert f"{lease.run_id} (rollback, since 2026-01-01 12:00:00 UTC)" in refusal.value.message
+    assert "anna-laptop on anna-laptop (process 1)" in refusal.value.message
+    holder = runner.store.unfinished("production")
+    assert holder is not None
+    assert (holder.id, holder.is_alive) == (lease.run_id, True)
+    anna.finish(lease)
+    assert runner.store.unfinished("production") is None
+    assert runner.begin().run_id > lease.run_id
+
+
+def test_other_environments_are_free(anna: Machine, runner: Machine) -> None:
+    anna.begin()
+    runner.begin(plan(step("a"), environment="staging"))
+
+
+def test_of_many_machines_at_once_one_gets_the_environment(
+    machine: Callable[[str], Machine],
+) -> None:
+    machines = [machine(f"m{number}") for number in range(6)]
+    gate = threading.Barrier(6)
+
+    def compete(one: Machine) -> str:
+        gate.wait()
+        try:
+            return str(one.begin(lease_s=0.6).run_id)
+        except EnvironmentLocked:
+            return ""
+
+    with ThreadPoolExecutor(6) as pool:
+        won = [run_id for run_id in pool.map(compete, machines) if run_id]
+    assert len(won) == 1
+
+
+def test_run_ids_grow_over_all_machines_whatever_their_clocks(
+    anna: Machine, runner: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = anna.begin()
+    anna.finish(lease)
+    an_hour_ago = time.time() - 3600
+    monkeypatch.setattr(run_ids.time, "time", lambda: an_hour_ago)
+    assert runner.begin().run_id > lease.run_id
+
+
+def test_a_run_that_was_left_is_succeeded_at_once_and_can_never_go_on(
+    anna: Machine, runner: Machine
+) -> None:
+    left = anna.begin()
+    anna.store.append(left, [(NOON, StepStarted(step="roll-back:a"))], after=1)
+    anna.store.let_go(left)
+    began = time.monotonic()
+    lease = runner.begin()
+    assert time.monotonic() - began < 5, "nobody waits for a lease of 20 s"
+    runner.finish(lease)
+    with pytest.raises(UsageError) as refusal:
+        anna.store.take_lease(left.run_id, anna.owner, at=NOON, lease_s=20)
+    assert refusal.value.reference == "run-superseded"
+    assert f"{lease.run_id} (rollback" in refusal.value.message
+    assert "ci-runner-7" in refusal.value.message
+    *_, cancelled, finished = [one.event for one in anna.store.events(left.run_id)]
+    assert finished == RunFinished(outcome="cancelled")
+    assert isinstance(cancelled, CancelRequested)
+    assert "ci-runner-7" in cancelled.by
+    anna.finish(anna.begin())
+
+
+def test_a_machine_whose_run_was_superseded_begins_a_new_one_without_ado(
+    anna: Machine, runner: Machine
+) -> None:
+    left = anna.begin()
+    anna.store.let_go(left)
+    runner.finish(runner.begin())
+    anna.finish(anna.begin())
+    assert anna.store.run(left.run_id).outcome == "cancelled"
+    assert any("is over" in one for one in anna.notices)
+
+
+def test_a_run_that_was_left_goes_on_where_it_was_started(anna: Machine) -> None:
+    left = anna.begin()
+    anna.store.let_go(left)
+    taken = anna.store.take_lease(left.run_id, anna.owner, at=NOON, lease_s=20)
+    assert taken.fence == 2
+    anna.finish(taken, after=2)
+
+
+def test_a_run_of_another_machine_is_not_resumed_here(anna: Machine, runner: Machine) -> None:
+    lease = anna.begin()
+    anna.store.let_go(lease)
+    with pytest.raises(UsageError) as refusal:
+        runner.store.take_lease(lease.run_id, runner.owner, at=NOON, lease_s=20)
+    assert refusal.value.reference == "run-elsewhere"
+    assert "anna-laptop" in refusal.value.message
+
+
+def test_a_killed_process_is_succeeded_after_its_lease(anna: Machine, runner: Machine) -> None:
+    lease = anna.begin(lease_s=0.4)
+    anna.store._held[lease.run_id].stop()  # as a kill would: nothing is renewed, nothing said
+    began = time.monotonic()
+    taken = runner.begin(lease_s=0.4)
+    assert time.monotonic() - began >= 0.35
+    assert any("watching whether it lives" in one for one in runner.notices)
+    with pytest.raises(LeaseLost):
+        anna.store.append(lease, [(NOON, StepStarted(step="roll-back:a"))], after=1)
+    with pytest.raises(LeaseLost):
+        anna.store.renew(lease)
+    runner.finish(taken)
+
+
+def test_this_machine_s_own_dead_process_is_not_watched(anna: Machine, runner: Machine) -> None:
+    """Two checkouts on one machine: what died here is known to be dead."""
+    here = Owner.here("anna")
+    anna.owner = dataclasses.replace(here, pid=2**22 - 1, started="1")
+    runner.owner = here
+    anna.store._held[anna.begin().run_id].stop()
+    began = time.monotonic()
+    runner.begin()
+    assert time.monotonic() - began < 5
+
+
+# The engine under it
+
+
+class Stalled(FakeVendor):
+    """A vendor at whose first write something happens."""
+
+    happens: Callable[[], None] = staticmethod(lambda: None)
+
+    def act(self, step: Any, key: str, say: Any = None) -> Any:
+        self.happens()
+        return super().act(step, key)
+
+
+def test_a_rollback_runs_to_its_end_and_everybody_sees_it(anna: Machine, runner: Machine) -> None:
+    vendor = quick(operation_s=1)
+    engine = anna.engine(vendor)
+    run_id = engine.start(rollback(2))
+    assert engine.execute(run_id).outcome == "succeeded"
+    (seen,) = runner.store.runs("production")
+    assert (seen.id, seen.outcome, seen.owner.host) == (run_id, "succeeded", "anna-laptop")
+    assert runner.store.plan(run_id) == rollback(2)
+    assert runner.store.events(run_id) == anna.store.events(run_id)
+    assert runner.store.events(run_id, after=3) == anna.store.events(run_id)[3:]
+    assert runner.store.run(run_id).outcome == "succeeded"
+    with pytest.raises(UsageError) as refusal:
+        runner.store.request_cancel(run_id, "ben")
+    assert refusal.value.reference == "run-finished"
+    (again,) = runner.store.runs("production")
+    assert again == seen
+
+
+def test_a_frozen_process_that_thaws_writes_nothing_more(anna: Machine, runner: Machine) -> None:
+    vendor = quick()
+    engine = anna.engine(vendor, lease_s=0.3)
+    run_id = engine.start(CHAIN)
+    anna.store._held[run_id].stop()  # frozen: its threads do nothing
+    taken = runner.begin(lease_s=5)
+    with pytest.raises(LeaseLost):
+        engine.execute(run_id)
+    assert vendor.writes() == []
+    runner.finish(taken)
+
+
+def test_without_the_shared_place_no_run_begins(anna: Machine, place: Memory) -> None:
+    place.down = True
+    with pytest.raises(OutcomeUnknown) as refusal:
+        anna.engine(quick(), lease_s=1).start(CHAIN)
+    assert refusal.value.reference == "shared-unreachable"
+    place.down = False
+    assert anna.store.unfinished("production") is None
+    assert anna.store.runs("production") == []
+
+
+def test_a_run_under_way_stops_within_its_lease_and_is_resumed(
+    anna: Machine, place: Memory
+) -> None:
+    vendor = Stalled(
+        clock=ScaledClock(origin=RealTime().now(), at_unix=time.time(), speed=20), operation_s=14
+    )
+
+    def cut() -> None:
+        place.down = True
+
+    vendor.happens = cut
+    engine = anna.engine(vendor, lease_s=0.6)
+    run_id = engine.start(CHAIN)
+    with pytest.raises(OutcomeUnknown) as stopped:
+        engine.execute(run_id)
+    assert stopped.value.reference == "shared-unreachable"
+    assert [one["component"] for one in vendor.writes()] == ["a"]
+    place.down = False
+    vendor.happens = lambda: None
+    until(lambda: not anna.store.run(run_id).is_alive)
+    again = anna.engine(vendor, lease_s=5)
+    again.take_over(run_id)
+    assert again.execute(run_id).outcome == "succeeded"
+    assert [one["component"] for one in vendor.writes()] == ["a", "b", "c"]
+
+
+def test_a_blip_shorter_than_the_lease_is_not_noticed(anna: Machine, place: Memory) -> None:
+    vendor = Stalled(
+        clock=ScaledClock(origin=RealTime().now(), at_unix=time.time(), speed=20), operation_s=10
+    )
+
+    def cut() -> None:
+        place.down = True
+        threading.Timer(0.3, lambda: setattr(place, "down", False)).start()
+
+    vendor.happens = cut
+    engine = anna.engine(vendor, lease_s=1.5)
+    assert engine.execute(engine.start(plan(step("a"), step("b")))).outcome == "succeeded"
+
+
+def test_an_end_that_could_not_be_shared_is_shared_by_the_next_command(
+    anna: Machine, runner: Machine, place: Memory
+) -> None:
+    lease = anna.begin(lease_s=0.4)
+    place.down = True
+    anna.finish(lease)
+    assert any("could not be told" in one for one in anna.notices)
+    place.down = False
+    assert [one.id for one in anna.store.runs("production")] == [lease.run_id]
+    assert runner.store.run(lease.run_id).outcome == "succeeded"
+    anna.finish(anna.begin())  # its own lock, of a run that it knows is over, is not watched
+
+
+# What others see, and may ask
+
+
+def test_a_run_under_way_is_seen_elsewhere_as_far_as_it_is(
+    anna: Machine, runner: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mirror.__init__, "__kwdefaults__", {"every_s": 0.05})
+    lease = anna.begin()
+    anna.store.append(lease, [(NOON, StepStarted(step="roll-back:a"))], after=1)
+    until(lambda: len(runner.store.events(lease.run_id)) == 2)
+    (seen,) = runner.store.runs("production")
+    assert (seen.id, seen.outcome, seen.is_alive) == (lease.run_id, None, True)
+    assert runner.store.plan(lease.run_id) == CHAIN
+    anna.store.let_go(lease)
+    (left,) = runner.store.runs("production")
+    assert not left.is_alive
+
+
+def test_a_run_is_cancelled_from_another_machine(anna: Machine, runner: Machine) -> None:
+    lease = anna.begin(lease_s=0.3)
+    until(lambda: runner.store.runs("production"))
+    runner.store.request_cancel(lease.run_id, "ben")
+    until(lambda: anna.store.cancel_requested_by(lease.run_id) == "ben")
+
+
+def test_what_every_machine_did_stands_in_one_list(anna: Machine, runner: Machine) -> None:
+    ids = []
+    for one in (anna, runner, anna):
+        lease = one.begin()
+        one.finish(lease)
+        ids.append(lease.run_id)
+    for one in (anna, runner):
+        until(lambda one=one: len(one.store.runs("production")) == 3)  # type: ignore[misc]
+        assert [run.id for run in one.store.runs("production")] == ids[::-1]
+        assert [run.id for run in one.store.runs("production", limit=2)] == ids[:0:-1]
+
+
+def test_other_machines_runs_are_still_shown_without_the_shared_place(
+    anna: Machine, runner: Machine, place: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = anna.begin()
+    anna.finish(lease)
+    assert len(runner.store.runs("production")) == 1
+    monkeypatch.setattr("taly.engine.shared.runs.FRESH_S", -1.0)
+    place.down = True
+    assert [one.outcome for one in runner.store.runs("production")] == ["succeeded"]
+    assert runner.store.events(lease.run_id)[0].event.kind == "run-started"
+    assert any("out of reach" in one for one in runner.notices)
+
+
+def test_the_queue_for_workers_is_refused(anna: Machine) -> None:
+    with pytest.raises(UsageError) as refusal:
+        anna.store.submit_run(CHAIN, anna.owner, at=NOON, version="1", fits={})
+    assert refusal.value.reference == "shared-no-workers"
+
+
+# Names, records, marks
+
+
+def marked(content_id: str, mark: Mark = Mark.BAD) -> Marked:
+    return Marked(content_id=content_id, mark=mark, why="payments fail", by="anna", at=NOON)
+
+
+def recorded(content_id: str, at: datetime = NOON) -> RecordedRelease:
+    return RecordedRelease(
+        content_id=content_id,
+        members={"backend": "d1"},
+        commit="c0ffee",
+        label="v1",
+        at=at,
+        by="ci",
+    )
+
+
+def test_names_are_the_same_everywhere_also_when_given_at_once(
+    machine: Callable[[str], Machine],
+) -> None:
+    machines = [machine(f"m{number}") for number in range(4)]
+    gate = threading.Barrier(4)
+
+    def name(one: Machine) -> Sequence[Any]:
+        mine = [f"own-{one.name}", "common"]
+        gate.wait()
+        given = one.store.name_releases("production", mine, {"common": {"backend": "d1"}})
+        return [given[content_id] for content_id in mine]
+
+    with ThreadPoolExecutor(4) as pool:
+        given = list(pool.map(name, machines))
+    assert len({common for _, common in given}) == 1
+    names = [dict(machine("late").store.release_names("production"))] + [
+        dict(one.store.name_releases("production", ["common"])) for one in machines
+    ]
+    assert sorted(names[0].values()) == ["R1", "R2", "R3", "R4", "R5"]
+    assert {one["common"] for one in names} == {given[0][1]}
+    assert machines[0].store.release_members("production")["common"] == {"backend": "d1"}
+
+
+def test_marks_and_records_are_seen_by_all(anna: Machine, runner: Machine) -> None:
+    anna.store.mark_release("production", marked("c1"))
+    runner.store.record_release("production", recorded("c2"))
+    anna.store.record_release("production", recorded("c1", NOON.replace(hour=11)))
+    for one in (anna, runner):
+        until(lambda one=one: len(one.store.recorded_releases("production")) == 2)  # type: ignore[misc]
+        assert one.store.marks("production") == {"c1": marked("c1")}
+        assert [r.content_id for r in one.store.recorded_releases("production")] == ["c1", "c2"]
+    runner.store.mark_release("production", marked("c1", Mark.GOOD))
+    until(lambda: anna.store.marks("production")["c1"].mark is Mark.GOOD)
+
+
+def test_the_first_machine_brings_what_it_knew(
+    tmp_path: Path, machine: Callable[[str], Machine]
+) -> None:
+    before = open_store(tmp_path / "old" / "taly.db")
+    before.name_releases("production", ["c1", "c2"], {"c2": {"backend": "d2"}})
+    before.mark_release("production", marked("c1"))
+    before.record_release("production", recorded("c2"))
+    before.close()
+    old, new = machine("old"), machine("new")
+    assert old.store.name_releases("production", ["c3"]) == {"c3": "R3"}
+    assert new.store.release_names("production") == {"c1": "R1", "c2": "R2", "c3": "R3"}
+    assert new.store.marks("production") == {"c1": marked("c1")}
+    assert new.store.recorded_releases("production") == [recorded("c2")]
+
+
+def test_without_the_shared_place_names_are_read_and_none_is_given(
+    anna: Machine, place: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna.store.name_releases("production", ["c1"])
+    monkeypatch.setattr("taly.engine.shared.releases.FRESH_S", -1.0)
+    place.down = True
+    assert anna.store.name_releases("production", ["c1"]) == {"c1": "R1"}
+    assert any("out of reach" in one for one in anna.notices)
+    with pytest.raises(OutcomeUnknown):
+        anna.store.name_releases("production", ["c2"])
+    with pytest.raises(OutcomeUnknown):
+        anna.store.mark_release("production", marked("c1"))
+    place.down = False
+    assert anna.store.marks("production") == {}, "nor was it marked on this machine alone"
+
+
+@pytest.mark.parametrize(
+    ("key", "ask"),
+    [
+        ("releases.json", lambda store: store.name_releases("production", ["c1"])),
+        ("runs/run-000001/progress.jsonl", lambda store: store.runs("production")),
+    ],
+)
+def test_what_a_newer_taly_wrote_is_refused_not_overwritten(
+    anna: Machine, place: Memory, key: str, ask: Callable[[SharedStore], object]
+) -> None:
+    newer = b'{"format_version": 99}'
+    place.overwrite(f"production/{key}", newer)
+    with pytest.raises(UsageError) as refusal:
+        ask(anna.store)
+    assert refusal.value.reference == "shared-unreadable"
+    kept = place.get(f"production/{key}")
+    assert kept is not None
+    assert kept.body == newer
+
+
+def test_the_first_event_is_shared_with_who_acts(anna: Machine, runner: Machine) -> None:
+    lease = anna.begin()
+    anna.finish(lease)
+    first = runner.store.events(lease.run_id)[0].event
+    assert isinstance(first, RunStarted)
+    assert first.by == "anna-laptop"
