@@ -1,5 +1,6 @@
 """AWS clients: credentials from the given environment, else AWS's own chain; errors as ours."""
 
+import logging
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from taly.errors import UsageError, VendorRefused, VendorUnavailable
+from taly.transport import CA_FILE, bundle, check_endpoint
+
+log = logging.getLogger(__name__)
 
 PASSING_CODES = frozenset(
     {
@@ -61,6 +65,9 @@ class AwsClients:
     def _make(self, service: str, region: str, attempts: int, read_timeout_s: float) -> Any:
         from botocore.config import Config
 
+        given = self._environ.get("AWS_ENDPOINT_URL")
+        if given:  # before the credentials that are not to be sent are even looked for
+            self._check(service, given)
         if self._session is None:
             self._session = self._open()
         config = Config(
@@ -69,12 +76,33 @@ class AwsClients:
             max_pool_connections=32,
             retries={"mode": "standard", "total_max_attempts": attempts},
         )
-        return self._session.create_client(
+        client = self._session.create_client(
             service,
             region_name=region or None,
-            endpoint_url=self._environ.get("AWS_ENDPOINT_URL"),
+            endpoint_url=given,
+            verify=self._trusted(),
             config=config,
         )
+        # Asked of the client: AWS's own files and variables may name an endpoint as well.
+        self._check(service, client.meta.endpoint_url)
+        client.meta.events.register("after-call", _shown)
+        return client
+
+    def _check(self, service: str, endpoint: str) -> None:
+        check_endpoint(
+            f"AWS {service}",
+            endpoint,
+            secret=self._environ.get("AWS_SECRET_ACCESS_KEY", ""),
+            variable="AWS_SECRET_ACCESS_KEY",
+            setting="AWS_ENDPOINT_URL",
+        )
+
+    def _trusted(self) -> str | None:
+        """A file of certificates; None = botocore's own choice, in which AWS_CA_BUNDLE counts."""
+        from botocore.httpsession import where
+
+        ca_file = self._environ.get(CA_FILE)
+        return bundle(ca_file, self._environ.get("AWS_CA_BUNDLE") or where()) if ca_file else None
 
     def _open(self) -> Any:
         """One session for all clients: reading AWS's own files takes longer than a call.
@@ -97,6 +125,13 @@ class AwsClients:
         if region:
             session.set_config_variable("region", region)
         return session
+
+
+def _shown(model: Any, http_response: Any, **_: Any) -> None:
+    """One line a call; botocore's own log holds whole requests and answers."""
+    log.debug(
+        "%s: %d", f"{model.service_model.service_name}:{model.name}", http_response.status_code
+    )
 
 
 @cache

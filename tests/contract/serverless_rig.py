@@ -127,7 +127,7 @@ class Front:
         self.environ = {
             "AWS_ENDPOINT_URL": listener.url,
             "AWS_ACCESS_KEY_ID": "AKIATEST",
-            "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+            "AWS_SECRET_ACCESS_KEY": "SANDBOXSECRETrig",
             "AWS_REGION": REGION,
         }
         self.clients = AwsClients(self.environ)

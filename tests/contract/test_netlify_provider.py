@@ -172,7 +172,7 @@ def test_netlify_every_refusal_has_its_own_name_and_hint(stage: Stage) -> None:
         named[what] = refused.value.reference
         stage.emulator.change(SITE, {"kind": "access", "level": "full"})
     with pytest.raises(VendorRefused) as refused:
-        stage.make_provider(NETLIFY_AUTH_TOKEN="wrong").observe(stage.component)
+        stage.make_provider(NETLIFY_AUTH_TOKEN="SANDBOXSECRETwrong").observe(stage.component)
     named["bad token"] = refused.value.reference
     assert named == {
         "no access": "netlify-forbidden",
@@ -221,7 +221,7 @@ def test_netlify_a_passing_answer_to_a_write_leaves_its_outcome_open(
 
 def test_netlify_a_dead_token_is_a_finding_not_a_crash(stage: Stage) -> None:
     step = stage.plan(R3)[0]
-    wrong = stage.make_provider(NETLIFY_AUTH_TOKEN="wrong")
+    wrong = stage.make_provider(NETLIFY_AUTH_TOKEN="SANDBOXSECRETwrong")
     assert [one.code for one in wrong.check(step)] == ["netlify-token-invalid"]
     stage.emulator.change(SITE, {"kind": "access", "level": "none"})
     assert [one.code for one in stage.provider.check(step)] == ["netlify-forbidden"]

@@ -284,7 +284,7 @@ def test_vercel_token_missing_or_invalid(vercel: VercelWorld) -> None:
         vercel.make_provider(VERCEL_TOKEN="").observe(vercel.component)
     assert usage.value.reference == "vercel-token-missing"
     with pytest.raises(VendorRefused) as refused:
-        vercel.make_provider(VERCEL_TOKEN="invalid").observe(vercel.component)
+        vercel.make_provider(VERCEL_TOKEN="SANDBOXSECRETinvalid").observe(vercel.component)
     assert refused.value.reference == "vercel-scope"
 
 

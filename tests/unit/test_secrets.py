@@ -173,7 +173,7 @@ class TestTaly:
         lines = ("[secrets]", 'NETLIFY_AUTH_TOKEN = { command = ["/nonexistent/op"] }')
         run(["status", "--json", "--config", str(toml(tmp_path, *lines))])
         said = json.loads(capsys.readouterr().out)
-        assert said["components"][0]["reference"] == "secret-command-failed"
+        assert said["components"]["site"]["reference"] == "secret-command-failed"
 
 
 class TestRedactor:

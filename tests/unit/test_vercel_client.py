@@ -42,7 +42,7 @@ def vendor() -> Vendor:
 @pytest.fixture
 def api(vendor: Vendor) -> Iterator[VercelApi]:
     listener = Listener(vendor).start()
-    yield VercelApi({"VERCEL_TOKEN": "t", "VERCEL_API_URL": listener.url}, SystemClock())
+    yield VercelApi({"VERCEL_TOKEN": "SANDBOXSECRETt", "VERCEL_API_URL": listener.url}, SystemClock())
     listener.stop()
 
 

@@ -25,8 +25,7 @@ from taly.model.ports import Clock, Provider
 from taly.providers.base import provider_factory
 from taly.redaction import KNOWN
 from taly.secrets import Environ, resolved
-
-CA_FILE = "TALY_CA_FILE"
+from taly.transport import CA_FILE, with_ca
 
 
 @dataclass
@@ -68,6 +67,11 @@ class Context:
         return {name: self.provider(name) for name in sorted(names)}
 
     @property
+    def ca_file(self) -> str:
+        """Certificates that are trusted besides the machine's own; empty = none."""
+        return self.environ.get(CA_FILE, "")
+
+    @property
     def by(self) -> str:
         """Who acts: the CI's user where there is one, else the operating system's."""
         return by_of(self.identity)
@@ -94,6 +98,7 @@ def open_context(
     elif config.store_source is not None:
         config = replace(config, store=resolved("store", config.store_source, known).reveal())
     KNOWN.add_url(config.store)
+    config = replace(config, store=with_ca(config.store, known.get(CA_FILE, ""), known))
     KNOWN.spare(words_of(config))
     control = config.sandbox_control
     if not control:

@@ -13,8 +13,8 @@ from taly.model.environment import Component, HealthCheck
 from taly.model.release import Observation, Observed, Snapshot, Unobserved
 from taly.planning.commits import with_full_commits
 from taly.planning.verifying import filled
-from taly.providers.http import certificates
 from taly.redaction import redact
+from taly.transport import certificates
 
 OBSERVE_TIMEOUT_S = 45.0
 """Real seconds that a whole observation may take."""
@@ -89,7 +89,8 @@ def ask_health(context: Context, snapshot: Snapshot) -> Mapping[str, Health]:
     if not checks:
         return {}
     tls = not all(check.url.startswith("http://") for _, check in checks)
-    with httpx2.Client(follow_redirects=False, verify=certificates(tls=tls)) as http:
+    trusted = certificates(tls=tls, ca_file=context.ca_file)
+    with httpx2.Client(follow_redirects=False, verify=trusted) as http:
         results = fan_out(lambda check: ask(check[1], http), checks, timeout_s=HEALTH_TIMEOUT_S)
     return {name: _health(name, result) for (name, _), result in zip(checks, results, strict=True)}
 

@@ -23,7 +23,7 @@ from taly.model.events import (
 from taly.model.plan import Plan
 from taly.model.release import Mark
 from taly.model.run import Run, fold
-from taly.providers.http import certificates
+from taly.transport import certificates
 
 if TYPE_CHECKING:
     from taly.engine.durable import DurableExecutor
@@ -47,7 +47,7 @@ def engine_of(
         providers=context.providers,
         clock=context.clock,
         owner=Owner.here(by or context.by, context.identity),
-        http=httpx2.Client(follow_redirects=False, verify=certificates()),
+        http=httpx2.Client(follow_redirects=False, verify=certificates(ca_file=context.ca_file)),
         lease_s=context.environment.policy.lease_s,
         anchored=anchored,
     )

@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 
 import psycopg
 
-from taly.errors import UsageError, VendorRefused, VendorUnavailable
+from taly.errors import Refused, UsageError, VendorRefused, VendorUnavailable
+from taly.transport import CA_FILE, SANDBOX_MARK, host_of, with_ca
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 10_000
@@ -73,9 +74,15 @@ def target_of(settings: Mapping[str, str], environ: Mapping[str, str]) -> Target
     kept = {name: value for name, value in query.items() if name in LIBPQ}
     url = urlunsplit(parts._replace(query=urlencode(kept, quote_via=quote)))
     host = kept.get("host") or parts.hostname or "localhost"
+    if SANDBOX_MARK in (parts.password or "") and host_of(url):
+        raise Refused(
+            f"{url_env}: its password was made up by a sandbox, and {host} is not on this machine",
+            reference="emulator-credentials-to-vendor",
+            hint=f"export {url_env}=postgresql://…, in a new shell",
+        )
     return Target(
         url_env=url_env,
-        url=url,
+        url=with_ca(url, environ.get(CA_FILE, ""), environ),
         schema=settings.get("schema") or query.get("schema") or "public",
         place=f"{host}:{port or 5432}{unquote(parts.path)}",
         pooled=query.get("pgbouncer") == "true" or port == 6543,

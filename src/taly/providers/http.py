@@ -1,11 +1,10 @@
 """HTTP for vendors that have no official Python client: time-outs, retried reads, clear errors."""
 
-import ssl
-import threading
+import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 import httpx2
@@ -13,6 +12,9 @@ import stamina
 
 from taly.errors import VendorRefused, VendorUnavailable
 from taly.model.ports import Clock
+from taly.transport import certificates, is_loopback
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20.0
 PASSING = frozenset({408, 425, 429})
@@ -21,7 +23,6 @@ PAUSES = 3
 """How often one read waits for a rate limit to pass."""
 PAUSE_MAX_S = 90.0
 """The longest such wait, on the clock that was handed in."""
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 Pause = Callable[[Mapping[str, str], datetime], float | None]
 """A vendor's rate-limit convention: (headers of a 429 or 503 in lower case, now) → seconds to
@@ -55,26 +56,6 @@ class Answer:
     """Parsed JSON; None where the body was empty or not JSON (204, an empty 201)."""
 
 
-_reading_certificates = threading.Lock()
-
-
-def certificates(trust_env: bool = True, *, tls: bool = True) -> ssl.SSLContext:
-    """The certificates that this machine trusts, read once for all clients.
-
-    httpx reads them anew for each client, which takes longer than most requests. Without `tls`,
-    for a client that only ever speaks plain HTTP, none are read, and nobody would be trusted.
-    """
-    if not tls:
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    with _reading_certificates:
-        return _certificates(trust_env)
-
-
-@cache
-def _certificates(trust_env: bool) -> ssl.SSLContext:
-    return httpx2.create_ssl_context(trust_env=trust_env)
-
-
 class VendorHttp:
     """One vendor's API under one base URL. Safe to use from many threads."""
 
@@ -89,12 +70,13 @@ class VendorHttp:
         clock: Clock | None = None,
         pause: Pause | None = None,
         refusals: Mapping[int, Refusal] | None = None,
+        ca_file: str = "",
     ) -> None:
         """Prepare a client; nothing is sent yet.
 
         `token` goes into the Authorization header and nowhere else. With `clock` and `pause`,
         reads wait out the vendor's rate limit. `refusals` names status codes; others become
-        `<vendor>-<status>`.
+        `<vendor>-<status>`. The certificates of `ca_file` are trusted besides the machine's.
         """
         self.vendor = vendor
         self._attempts = read_attempts
@@ -103,10 +85,10 @@ class VendorHttp:
         self._refusals = refusals or {}
         # A proxy that the machine is set up for cannot reach this machine's own sandbox.
         url = httpx2.URL(base_url)
-        trust_env = url.host not in LOOPBACK
+        trust_env = not is_loopback(url.host)
         self._client = httpx2.Client(
             base_url=base_url,
-            verify=certificates(trust_env, tls=url.scheme != "http"),
+            verify=certificates(trust_env, tls=url.scheme != "http", ca_file=ca_file),
             # A secret store's line end is no part of the token.
             headers={"Authorization": f"Bearer {token.strip()}", "Accept": "application/json"},
             timeout=timeout_s,
@@ -164,9 +146,13 @@ class VendorHttp:
         self, method: str, path: str, params: Mapping[str, str] | None, json: object | None
     ) -> Answer:
         call = f"{method} {path}"
+        begun = time.monotonic()
         try:
             reply = self._client.request(method, path, params=params, json=json)
+            took = time.monotonic() - begun
+            log.debug("%s %s: %d in %.2f s", self.vendor, call, reply.status_code, took)
         except httpx2.HTTPError as error:
+            log.debug("%s %s: %s", self.vendor, call, type(error).__name__)
             raise VendorUnavailable(
                 f"{self.vendor}: no answer to {call} ({type(error).__name__})",
                 reference=f"{self.vendor}-unreachable",

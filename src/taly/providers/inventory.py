@@ -6,6 +6,7 @@ from typing import Any
 
 from taly.aws import AwsClients, aws_errors
 from taly.providers.http import VendorHttp
+from taly.transport import CA_FILE, check_endpoint
 
 MAX_PAGES = 50
 
@@ -136,8 +137,10 @@ def _http(environ: Mapping[str, str], vendor: str, base_url: str, variable: str)
     token = environ.get(variable, "")
     if not token:
         raise NoCredentials(f"{variable} is not set")
-    url = environ.get(f"{vendor.upper()}_API_URL") or base_url
-    return VendorHttp(vendor=vendor, base_url=url, token=token)
+    setting = f"{vendor.upper()}_API_URL"
+    url = environ.get(setting) or base_url
+    check_endpoint(vendor, url, secret=token, variable=variable, setting=setting)
+    return VendorHttp(vendor=vendor, base_url=url, token=token, ca_file=environ.get(CA_FILE, ""))
 
 
 def _absolute(host: str) -> str:

@@ -46,9 +46,10 @@ kill $watcher 2>/dev/null
 exit $status
 """
 
+LOOPBACK = "127.0.0.1"
 # Nothing in a sandbox must survive a crash, so nothing waits for the disk.
 OPTIONS: Mapping[str, str] = {
-    "listen_addresses": "127.0.0.1",
+    "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "fsync": "off",
     "synchronous_commit": "off",
@@ -72,6 +73,8 @@ class Server:
         When we are root and the server's account cannot reach that directory, they lie in a
         temporary one.
         """
+        if (options or {}).get("listen_addresses", LOOPBACK) != LOOPBACK:
+            raise ValueError("a sandbox's server listens on the loopback interface alone")
         self._wanted_directory = directory
         self._binaries = binaries
         self._options = {**OPTIONS, **(options or {})}

@@ -16,10 +16,11 @@ from taly.sandbox.emulator import Emulator
 from taly.sandbox.http import Listener
 from taly.sandbox.running import extra_needed
 from taly.sandbox.world import World
+from taly.transport import SANDBOX_MARK
 
 REGION = "eu-central-1"
 APP_RUNNER_SERVICES = ("apprunner", "ecr", "cloudtrail")
-MARK = "SANDBOXSECRET"
+MARK = SANDBOX_MARK
 """Stands in every secret of a sandbox, so that a leak can be searched for."""
 
 CLASSES: Mapping[str, str] = {

@@ -14,6 +14,7 @@ from taly.errors import UsageError, VendorRefused, VendorUnavailable
 from taly.model.ports import Clock
 from taly.providers.http import Answer, Refusal, VendorHttp
 from taly.providers.netlify.payloads import DeployPayload, SitePayload, VariablePayload
+from taly.transport import CA_FILE, check_endpoint
 
 DEFAULT_URL = "https://api.netlify.com/api/v1"
 PER_PAGE = 100
@@ -73,6 +74,13 @@ class NetlifyApi:
         base = environ.get("NETLIFY_API_URL") or DEFAULT_URL
         if not urlsplit(base).path.strip("/"):
             base = base.rstrip("/") + "/api/v1"  # as netlify-cli reads the same variable
+        check_endpoint(
+            "netlify",
+            base,
+            secret=token,
+            variable="NETLIFY_AUTH_TOKEN",
+            setting="NETLIFY_API_URL",
+        )
         self._http = VendorHttp(
             vendor="netlify",
             base_url=base,
@@ -80,6 +88,7 @@ class NetlifyApi:
             clock=clock,
             pause=rate_limit_pause,
             refusals=REFUSALS,
+            ca_file=environ.get(CA_FILE, ""),
         )
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from taly.errors import UsageError, VendorRefused, VendorUnavailable
 from taly.model.ports import Clock
 from taly.providers.http import Answer, Refusal, VendorHttp
 from taly.providers.vercel.payloads import Build, EnvVar, Payload, Project, Rolling
+from taly.transport import CA_FILE, check_endpoint
 
 PAGE = 100
 NEWEST = 1_000
@@ -78,13 +79,18 @@ class VercelApi:
                     reference="vercel-token-missing",
                     hint="export VERCEL_TOKEN=<a token from vercel.com/account/tokens>",
                 )
+            base = self._environ.get("VERCEL_API_URL", API_URL)
+            check_endpoint(
+                "vercel", base, secret=token, variable="VERCEL_TOKEN", setting="VERCEL_API_URL"
+            )
             self._made = VendorHttp(
                 vendor="vercel",
-                base_url=self._environ.get("VERCEL_API_URL", API_URL),
+                base_url=base,
                 token=token,
                 clock=self._clock,
                 pause=retry_after,
                 refusals=REFUSALS,
+                ca_file=self._environ.get(CA_FILE, ""),
             )
         return self._made
 
