@@ -9,10 +9,11 @@ import taly
 from taly.app.context import Context, open_context
 from taly.app.plans import plan_undo, recheck_plan
 from taly.app.runs import after_run, engine_of, takes_itself_back
-from taly.config import PATHS
+from taly.app.shared import store_of
+from taly.config import PATHS, is_postgres
 from taly.engine.owner import Owner
 from taly.engine.runner import Engine
-from taly.engine.store import Store, open_store
+from taly.engine.store import Store
 from taly.engine.worker import Refusal
 from taly.errors import TalyError, UsageError
 from taly.model.check import Severity
@@ -24,18 +25,12 @@ from taly.planning.digest import is_intact, sealed
 
 ADDRESSED = {"migrations": "directory", "checkpoints": "checkpoints", "rescue": "rescue"}
 """A database's setting that is a folder → the key under which its steps carry it."""
-SHARED = ("postgresql://", "postgres://")
 DIGEST_LENGTH = 16
-
-
-def is_shared(store: str) -> bool:
-    """Whether other machines can reach a store of that address."""
-    return store.startswith(SHARED)
 
 
 def refuse_local(store: str, command: str) -> None:
     """UsageError `store-local` where no worker could reach the store."""
-    if not is_shared(store):
+    if not is_postgres(store):
         raise UsageError(
             f"workers need a store that all machines reach, and {store} is a file of this one",
             reference="store-local",
@@ -164,7 +159,8 @@ def serve(
             hint="taly worker --config FILE --store postgresql://…",
         )
     refuse_local(contexts[0].config.store, "taly worker")
-    return open_store(contexts[0].config.store), [_served(one, name) for one in contexts]
+    queue = store_of(contexts[0].config, contexts[0].environ)
+    return queue, [_served(one, name) for one in contexts]
 
 
 def _served(context: Context, name: str) -> ServedEnvironment:
