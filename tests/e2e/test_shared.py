@@ -12,6 +12,7 @@ import pytest
 
 from taly.app.context import Context, open_context
 from taly.app.history import load_history, mark, record
+from taly.app.permissions import permissions_of
 from taly.aws import AwsClients
 from taly.cli import main
 from taly.errors import ExitCode
@@ -144,12 +145,35 @@ def test_two_checkouts_share_lock_releases_marks_and_runs(
     both_know(laptop.context(), runner.context(), run)
 
     until(lambda: quiet(box))
+    asks_what_is_granted(box, laptop.context())
     undone = runner.start("undo", run, "--yes", "--json")
     out, err = undone.communicate(timeout=120)
     assert undone.returncode == ExitCode.OK, out + err
     for key, body in everything(box):
         assert "SANDBOXSECRET" not in body, key
         assert box.environ["DATABASE_URL"] not in body, key
+
+
+def asks_what_is_granted(box: Sandbox, context: Context) -> None:
+    """Of the shared bucket: objects under the prefix read and written, its keys listed."""
+    granted = permissions_of(context).read
+    assert granted is not None
+    *_, objects, bucket = granted["Statement"]  # type: ignore[misc]
+    assert objects["Resource"] == [f"arn:aws:s3:::{BUCKET}/taly/*"]
+    assert bucket["Resource"] == [f"arn:aws:s3:::{BUCKET}"]
+    asked = {
+        one["target"].partition("?")[0].replace("taly/production", "taly")
+        for one in box.control.calls()
+        if BUCKET in one["target"]
+    } - {f"S3.PUT /{BUCKET}"}  # the test made the bucket
+    names = {"S3.GET": "s3:GetObject", "S3.PUT": "s3:PutObject"}
+    used = {
+        "s3:ListBucket"
+        if target == f"S3.GET /{BUCKET}"
+        else names[target.partition(f" /{BUCKET}/taly/")[0]]
+        for target in asked
+    }
+    assert used == {*objects["Action"], *bucket["Action"]}
 
 
 def both_know(own: Context, other: Context, run: str) -> None:

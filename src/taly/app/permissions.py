@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from taly.app.context import Context
+from taly.config import Config
 from taly.database import permissions as postgres
 from taly.model.environment import Component
-from taly.model.permissions import ANY, Grant, Needs, Part, Right, Token, region_of
+from taly.model.permissions import ANY, Grant, Needs, Part, Right, Token, partition, region_of
 from taly.providers.apprunner import permissions as apprunner
 from taly.providers.netlify import permissions as netlify
 from taly.providers.serverless import permissions as serverless
@@ -50,11 +51,11 @@ def permissions_of(context: Context) -> Permissions:
     region = context.environ.get("AWS_REGION") or context.environ.get("AWS_DEFAULT_REGION") or ""
     needs = [needed for needed, _ in _used(components)]
     return Permissions(
-        read=policy(components, region, "read"),
+        read=_with_shared(policy(components, region, "read"), context.config, region),
         write=policy(components, region, "write"),
         tokens=tuple(token for one in needs for token in one.tokens),
         database=tuple(right for one in needs for right in one.rights),
-        remarks=tuple(_remarks(components, region)),
+        remarks=(*_remarks(components, region), *_shared_remarks(context.config)),
     )
 
 
@@ -75,6 +76,30 @@ def policy(components: Sequence[Component], region: str, part: Part) -> Policy |
         passing = _statement("PassRoles", ("iam:PassRole",), [ANY])
         statements.append({**passing, "Condition": condition})
     return {"Version": "2012-10-17", "Statement": statements} if statements else None
+
+
+def _with_shared(policy: Policy | None, config: Config, region: str) -> Policy | None:
+    """The policy, and what the place needs that a team shares."""
+    if not config.shared:
+        return policy
+    bucket, _, prefix = config.shared.removeprefix("s3://").partition("/")
+    whole_bucket = f"arn:{partition(config.shared_region or region)}:s3:::{bucket}"
+    under = "/".join(one for one in (whole_bucket, prefix, "*") if one)
+    statements = [
+        *(_statements(policy) if policy is not None else ()),
+        _statement("ShareWithTeam", ("s3:GetObject", "s3:PutObject"), [under]),
+        _statement("ListShared", ("s3:ListBucket",), [whole_bucket]),
+    ]
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _shared_remarks(config: Config) -> Iterator[str]:
+    if config.shared:
+        yield "`shared` is written by looking too: a release gets its name when it is first seen"
+        yield (
+            "s3:ListBucket cannot be narrowed to the prefix: S3 then answers 403, not 404, for "
+            "what is not there; with a KMS key add kms:Decrypt and kms:GenerateDataKey"
+        )
 
 
 def whole(permissions: Permissions, part: Part | None = None) -> Policy | None:
