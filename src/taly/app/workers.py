@@ -107,12 +107,14 @@ class ServedEnvironment:
             planned = recheck_plan(self.context, sealed(anchored(self.context, plan)))
         except TalyError as error:
             return Refusal(reference=error.reference, message=error.message, hint=error.hint)
-        for one in planned.findings:
-            # The environment is held by this very run.
-            if one.severity is Severity.ERROR and one.code != "environment-locked":
-                where = f"{one.component}: " if one.component else ""
-                return Refusal(reference=one.code, message=where + one.text, hint=one.hint)
-        return None
+        # The environment is held by this very run.
+        held = "environment-locked"
+        wrong = (one for one in planned.findings if one.severity is Severity.ERROR)
+        first = next((one for one in wrong if one.code != held), None)
+        if first is None:
+            return None
+        where = f"{first.component}: " if first.component else ""
+        return Refusal(reference=first.code, message=where + first.text, hint=first.hint)
 
     def concluded(self, run: Run) -> str:
         """Bundles and marks, as after any run; an undo is queued where the policy wants one."""
