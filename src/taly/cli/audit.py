@@ -133,8 +133,9 @@ def _print(one: "Walked") -> None:
     style = "good" if one.finding is None else "bad"
     word = "intact" if one.finding is None else "NOT INTACT"
     out().print(f"[name]{one.environment}[/]  [{style}]{word}[/]")
-    acts = f" and {one.acts} {'act' if one.acts == 1 else 'acts'} outside runs" if one.acts else ""
-    out().print(f"  {one.events} events of {one.runs} runs{acts}, {one.first} to {one.last}")
+    acts = f" and {_count(one.acts, 'act')} outside runs" if one.acts else ""
+    what = f"{_count(one.events, 'event')} of {_count(one.runs, 'run')}{acts}"
+    out().print(f"  {what}, {one.first} to {one.last}")
     out().print(f"  head {one.head}", soft_wrap=True)
     for position in one.kept.values():
         out().print(f"  the head that you kept is entry {position}; {one.last - position} follow")
@@ -146,6 +147,10 @@ def _print(one: "Walked") -> None:
             "before the\n  store was upgraded cannot be seen",
             style="warn",
         )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _broken(found: "Audited") -> VerificationFailed:

@@ -63,5 +63,7 @@ def _entry(tx: Transaction, environment: str, row: Row) -> Entry:
 
 
 def _plan(tx: Transaction, run_id: str) -> str:
+    if not str(run_id).isascii():  # none of ours, and perhaps no text that can be asked for
+        return ""
     found = tx.rows("get_plan", id=run_id)
     return hash_of_text(found[0]["plan"]) if found else ""
