@@ -68,6 +68,30 @@ create table mark (
 -- Who the members were when the name was given, so that a vendor that is down takes no name away.
 alter table release_name add column members text not null default '';
 
+-- version: 3
+-- The audit trail: events and acts of one environment stand in one chain, each with the hash of all
+-- before it. What stood here already is chained by the upgrade itself (engine/store/upgrading.py).
+alter table event add column environment text not null default '';
+alter table event add column position bigint not null default 0;
+alter table event add column chain text not null default '';
+create unique index one_event_a_position on event (environment, position) where position > 0;
+
+-- What people did outside any run: marks, recorded releases, dropped databases.
+create table act (
+    environment text not null,
+    position bigint not null,
+    at text not null,
+    body text not null,
+    chain text not null,
+    primary key (environment, position)
+);
+
+create table chain_head (
+    environment text primary key,
+    position bigint not null,
+    chain text not null
+);
+
 -- version: 4
 -- Runs that workers take: what their components must be set up like, which workers could not see
 -- how they end, and why one was not begun. And the workers themselves.
@@ -91,28 +115,4 @@ create table worker (
     owner_pid integer not null,
     owner_started text not null,
     seen double precision not null
-);
-
--- version: 3
--- The audit trail: events and acts of one environment stand in one chain, each with the hash of all
--- before it. What stood here already is chained by the upgrade itself (engine/store/upgrading.py).
-alter table event add column environment text not null default '';
-alter table event add column position bigint not null default 0;
-alter table event add column chain text not null default '';
-create unique index one_event_a_position on event (environment, position) where position > 0;
-
--- What people did outside any run: marks, recorded releases, dropped databases.
-create table act (
-    environment text not null,
-    position bigint not null,
-    at text not null,
-    body text not null,
-    chain text not null,
-    primary key (environment, position)
-);
-
-create table chain_head (
-    environment text primary key,
-    position bigint not null,
-    chain text not null
 );
