@@ -30,6 +30,19 @@ def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
     store.close()
 
 
+def test_opening_it_twice_in_a_process_does_not_let_go_of_the_file(tmp_path: Path) -> None:
+    """Another process that believes itself alone would remove the log under us."""
+    path = tmp_path / "taly.db"
+    first = open_store(path)
+    begin(first)
+    second = open_store(path)
+    other = f"import sqlite3; sqlite3.connect({str(path)!r}).execute('select * from run').fetchall()"
+    subprocess.run([sys.executable, "-c", other], check=True)
+    assert path.with_name("taly.db-wal").exists()
+    second.close()
+    first.close()
+
+
 def test_edge_14_we_set_wal_and_full_synchronisation(tmp_path: Path) -> None:
     store = open_store(tmp_path / "taly.db")
     ask = store._database._connection.execute  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """The store's database for one machine: a SQLite file."""
 
+import errno
 import os
 import sqlite3
 import threading
@@ -94,9 +95,19 @@ def _text(raw: bytes) -> str:
 
 
 def _make(path: Path) -> None:
+    """A private file, where there is none.
+
+    One that is there is not opened: closing it again would drop the locks of every other connection
+    of this process to it (POSIX), and SQLite would then take the file for nobody's.
+    """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        elif path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        elif not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise UsageError(
             f"the store {path} cannot be opened: {error.strerror}",
