@@ -36,7 +36,9 @@ def test_opening_it_twice_in_a_process_does_not_let_go_of_the_file(tmp_path: Pat
     first = open_store(path)
     begin(first)
     second = open_store(path)
-    other = f"import sqlite3; sqlite3.connect({str(path)!r}).execute('select * from run').fetchall()"
+    other = (
+        f"import sqlite3; sqlite3.connect({str(path)!r}).execute('select * from run').fetchall()"
+    )
     subprocess.run([sys.executable, "-c", other], check=True)
     assert path.with_name("taly.db-wal").exists()
     second.close()
