@@ -1,6 +1,7 @@
 """Capture of changes in the live database, so that a later pass costs what changed since."""
 
 import time
+from typing import Any
 
 import psycopg
 
@@ -32,6 +33,17 @@ SELECT nspname::text FROM pg_namespace WHERE starts_with(nspname, '{PREFIX}') OR
 """
 
 
+TRIGGERS = """
+SELECT t.tgrelid::regclass::text, t.oid::bigint, t.xmin::text, p.xmin::text
+FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_class c ON c.oid = t.tgrelid
+WHERE p.pronamespace = %s::regnamespace AND t.tgparentid = 0 AND NOT c.relispartition
+ORDER BY 1, 2
+"""
+NOTED = (
+    "SELECT oid::bigint, pg_relation_filenode(oid)::bigint FROM pg_class WHERE oid = %s::regclass"
+)
+
+
 def schema_of(name: str) -> str:
     """The name of our schema, and the stem of our triggers'; PostgreSQL cuts at 63 bytes."""
     return (PREFIX + name).encode()[:59].decode(errors="ignore")
@@ -57,6 +69,38 @@ def install(connection: psycopg.Connection, works: Works, name: str, say: Say) -
         f"CREATE TABLE {q(schema, 'change')} (t integer NOT NULL, k text[], x xid8 NOT NULL)",
     )
     return tuple(work.n for work in works.tables if not _watch(connection, work, schema, say))
+
+
+class Capture:
+    """What noted the changes: whether it has been in place all the time."""
+
+    def __init__(self, connection: psycopg.Connection, name: str) -> None:
+        """As it is right after `install`."""
+        self._schema = schema_of(name)
+        self._triggers, self._table = self._read(connection)
+
+    def check(self, connection: psycopg.Connection) -> None:
+        """Raise VendorUnavailable when a trigger was switched off, even if it is on again.
+
+        Each change of a trigger leaves a new version of its row in the catalog.
+        """
+        triggers, table = self._read(connection)
+        changed = sorted({str(row[0]) for row in {*self._triggers} ^ {*triggers}})
+        if changed or table != self._table:
+            raise VendorUnavailable(
+                "what notes the changes was switched off meanwhile:"
+                f" {', '.join(changed) or self._schema}",
+                reference="database-changed",
+                hint="taly rollback   (it starts from scratch)",
+            )
+
+    def _read(
+        self, connection: psycopg.Connection
+    ) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+        return (
+            rows(connection, TRIGGERS, (q(self._schema),)),
+            rows(connection, NOTED, (q(self._schema, "change"),)),
+        )
 
 
 def _watch(connection: psycopg.Connection, work: Work, schema: str, say: Say) -> bool:

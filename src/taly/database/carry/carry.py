@@ -9,14 +9,14 @@ import psycopg
 
 from taly.database.carry import bundling, objects, sequences
 from taly.database.carry.blocking import lock
-from taly.database.carry.capture import install, remove
-from taly.database.carry.counting import Span, assert_counts, table_proof
+from taly.database.carry.capture import Capture, install, remove
+from taly.database.carry.counting import UNLIMITED, Budget, Span, assert_counts, table_proof
 from taly.database.carry.foreign import Reference, read_references
 from taly.database.carry.model import Passed, Proof, Since
 from taly.database.carry.moving import Move
 from taly.database.carry.passing import Pass
 from taly.database.carry.scratch import Scratch
-from taly.database.carry.session import close, explained, opened
+from taly.database.carry.session import FRESH, close, explained, opened
 from taly.database.carry.shape import Shape
 from taly.database.carry.sql import number, rows, run
 from taly.database.carry.views import Views
@@ -29,9 +29,9 @@ from taly.planning.carry.model import Correspondence
 if TYPE_CHECKING:
     from taly.database.rescue.bundle import Bundle
 
-COUNT_BUDGET_S = 0.2
-"""How long tables are counted while writers wait; those left out were counted just before."""
-NO_BUDGET_S = 1e9
+CHANGED_BUDGET_S, REST_BUDGET_S = 1.0, 0.2
+"""How long tables are counted while writers wait: those that changed since all were counted, just
+before, and the others, of which the capture says that nobody has written to them."""
 MAY_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')::int"
 OWN = "SELECT pg_current_xact_id()::text::bigint"
 XID = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
@@ -73,11 +73,16 @@ class Carry:
         self._live: dict[int, tuple[int, str]] = {}
         self._again: set[int] = set()
         self._unwritten: set[int] = set()
+        self._changed: set[int] = set()
         self._shape: Shape
+        self._captured: Capture
         self._spans: list[Span] = []
         self._views = Views()
         self._last = ""
         self._passes = self._objects = self._objects_seen = 0
+        self.backup: dict[Name, tuple[int, str]] = {}
+        """Table → rows and checksum that the target had of the `summed` ones before anything was
+        carried over, as `checkpoint.contents` gives them."""
         self.blocked_s = 0.0
         """How long writers waited, as far as we know."""
 
@@ -86,7 +91,7 @@ class Carry:
         with self._explained():
             self.release()
             self._control = opened(self._from, self._name, autocommit=True)
-            self._worker = opened(self._to, self._name)
+            self._worker = opened(self._to, self._name, more=FRESH)
             self._works = read_works(self._control, self._worker, self._given, self._ledger)
             self._references = read_references(self._worker, self._works)
             self._scratch.create(self._worker, self._works)
@@ -95,12 +100,23 @@ class Carry:
             self._worker.commit()
             self._spans, self._last, self._passes = [(start, start)], "", 0
             self._live, self._again, self._unwritten = {}, set(), set()
+            self.backup = {}
             self._objects_seen = 0
             self._shape = Shape(self._control)
             found = install(self._control, self._works, self._name, self._say)
             self._uncaptured = frozenset(found)
+            self._captured = Capture(self._control, self._name)
             self._reader = opened(self._from, self._name)
             self._reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+
+    @property
+    def summed(self) -> frozenset[Name]:
+        """Tables of the target that the first pass sums up as it found them; after `begin`."""
+        return frozenset(
+            work.target
+            for work in self._works.tables
+            if work.target is not None and work.key and work.target in self._works.leaves
+        )
 
     def first_pass(self) -> Passed:
         """Everything since the backup, of one snapshot of the source; proved as a whole."""
@@ -139,7 +155,13 @@ class Carry:
             self._objects += self._carry_objects(move)
             if self._passes > 1 or not self._views.seen:
                 self._views.refresh(move.target, self._say, only_cheap=True)
-            left = assert_counts(move, self._spans, self._live, COUNT_BUDGET_S)
+            self._captured.check(move.source)
+            budget = Budget(
+                changed=frozenset(self._changed),
+                changed_s=CHANGED_BUDGET_S,
+                rest_s=REST_BUDGET_S,
+            )
+            left = assert_counts(move, self._spans, self._live, budget)
             proof = Proof(
                 tables=tuple(
                     table_proof(move, work, self._live.get(work.n, (0, "")))
@@ -186,17 +208,21 @@ class Carry:
                 ending=ending,
                 references=self._references,
                 live=self._live,
+                backup=self.backup,
                 shape=self._shape,
                 again=self._again,
             ).go()
             self._unwritten |= touched
+            self._changed = touched
             if not ending:
                 self._write_bundle(move)
                 self._objects += self._carry_objects(move)
             if found.changes and not ending:
                 self._views.refresh(move.target, self._say)
             if not ending:
-                assert_counts(move, [*self._spans, (start, None)], self._live, NO_BUDGET_S)
+                spans: list[Span] = [*self._spans, (start, None)]
+                counted = frozenset() if self._passes else frozenset(self._live)
+                assert_counts(move, spans, self._live, UNLIMITED, counted)
             snapshot = str(rows(move.source, "SELECT pg_current_snapshot()::text")[0][0])
         self._last, self._passes = snapshot, self._passes + 1
         self._spans.append((start, self._next_own()))

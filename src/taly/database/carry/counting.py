@@ -1,7 +1,10 @@
 """The arithmetic of rows, as an assertion: live = the target's − kept + rescued."""
 
+import math
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from taly.database.carry.model import ProofFailed, TableProof
 from taly.database.carry.moving import Move
@@ -12,34 +15,64 @@ Span = tuple[int, int | None]
 """Transactions of ours: from, to (not included); None = it has not ended."""
 
 
-def assert_counts(
-    move: Move, spans: list[Span], live: dict[int, tuple[int, str]], budget_s: float
-) -> tuple[str, ...]:
-    """Count every table on both sides, the small ones first, until the time is up.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How long counting may take; the table that is being counted by then is counted to its end."""
 
-    Returns the tables that were left out: they were counted in the pass before. Raises ProofFailed
-    when the numbers do not fit or when somebody else has written to the target.
+    changed: frozenset[int]
+    """Tables that changed since everything was counted; they come first."""
+    changed_s: float
+    rest_s: float
+
+    def order(self, work: Work, rows: int) -> tuple[bool, int]:
+        """Those that changed, and the small ones first."""
+        return work.n not in self.changed, rows
+
+    def allows(self, work: Work, seconds: float) -> bool:
+        """Whether there still is time for it."""
+        return seconds <= (self.changed_s if work.n in self.changed else self.rest_s)
+
+
+UNLIMITED = Budget(changed=frozenset(), changed_s=math.inf, rest_s=math.inf)
+
+
+def assert_counts(
+    move: Move,
+    spans: list[Span],
+    live: dict[int, tuple[int, str]],
+    budget: Budget,
+    counted: frozenset[int] = frozenset(),
+) -> tuple[str, ...]:
+    """Count every table on both sides, until the time is up.
+
+    `counted`: tables whose number in `live` is already that of this snapshot. Returns the tables
+    that were left out: they were counted in the pass before. Raises ProofFailed when the numbers do
+    not fit or when somebody else has written to the target.
     """
-    end = time.monotonic() + budget_s
-    left = []
-    for work in sorted(move.works.tables, key=lambda work: live.get(work.n, (0, ""))[0]):
-        if time.monotonic() > end:
-            left.append(work.label)
-            continue
-        move.say(f"{work.label}: counts")
-        count = move.live_rows(work)
-        live[work.n] = (count, live.get(work.n, (0, ""))[1])
-        there, strange = _there(move, work, spans)
-        expected = there + _elsewhere(move, work)
-        if strange:
-            raise ProofFailed(
-                work.label, f"somebody else wrote {strange} rows into the new database"
-            )
-        if count != expected:
-            raise ProofFailed(
-                work.label, f"live has {count} rows, and {expected} are accounted for"
-            )
+    began, left = time.monotonic(), []
+    known = {work.n: live.get(work.n, (0, "")) for work in move.works.tables}
+    with ThreadPoolExecutor(1) as aside:  # each side has a processor of its own to use
+        for work in sorted(
+            move.works.tables, key=lambda work: budget.order(work, known[work.n][0])
+        ):
+            if not budget.allows(work, time.monotonic() - began):
+                left.append(work.label)
+                continue
+            move.say(f"{work.label}: counts")
+            counting = None if work.n in counted else aside.submit(move.live_rows, work)
+            there, strange = _there(move, work, spans)
+            expected = there + _elsewhere(move, work)
+            count = counting.result() if counting else known[work.n][0]
+            live[work.n] = (count, known[work.n][1])
+            _assert_count(work, count, expected, strange)
     return tuple(left)
+
+
+def _assert_count(work: Work, count: int, expected: int, strange: int) -> None:
+    if strange:
+        raise ProofFailed(work.label, f"somebody else wrote {strange} rows into the new database")
+    if count != expected:
+        raise ProofFailed(work.label, f"live has {count} rows, and {expected} are accounted for")
 
 
 def _elsewhere(move: Move, work: Work) -> int:

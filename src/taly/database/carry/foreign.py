@@ -97,11 +97,15 @@ def _reject_orphans(applying: Applying, one: Reference, touched: list[Work]) -> 
     if not work.key:
         return _reject_keyless(applying, one, work)
     why = f"the row of {'.'.join(one.parent)} that it refers to is not there"
+    numbers = {column.pair.target: i for i, column in enumerate(work.columns)}
+    here, there = [f"t.{q(name)}" for name in one.columns], f" JOIN {table} t ON {matches(work)}"
+    if set(one.columns) <= set(numbers):  # then the staged row says it
+        here, there = [f"v.c{numbers[name]} AS {q(name)}" for name in one.columns], ""
     found = rows(
         target,
         f"UPDATE {m} m SET verdict = 'rejected', why = {lit(why)}, again = true"
-        f" FROM {v} v JOIN {table} t ON {matches(work)}"
-        f" WHERE m.i = v.i AND m.verdict IN ('new', 'changed') AND {one.orphan('t')}"
+        f" FROM (SELECT v.i, {', '.join(here)} FROM {v} v{there}) t"
+        f" WHERE m.i = t.i AND m.verdict IN ('new', 'changed') AND {one.orphan('t')}"
         " RETURNING m.i",
     )
     if not found:
@@ -152,6 +156,8 @@ def _keep_parents(applying: Applying, one: Reference, touched: list[Work]) -> bo
     )
     if not work.key:
         return _keep_keyless(applying, one, work, needed)
+    if set(one.to) <= set(work.target_key):  # what changed has kept its key
+        needed = f'o."taly i" IS NULL AND {needed}'
     keys = ", ".join(f"o.{q(name)}::text" for name in work.target_key)
     found = rows(target, f'SELECT o."taly i", ARRAY[{keys}]::text[] FROM {o} o WHERE {needed}')
     if not found:

@@ -21,8 +21,7 @@ def judge(
 
     `leaves`: what was written in the window is nobody's, so it is left and not rescued.
     """
-    for kind in "s":
-        run(target, f"ANALYZE {scratch.at(kind, work)}")
+    run(target, f"ANALYZE {scratch.at('s', work)}")
     _refuse(target, scratch, work)
     scratch.each(target, "convert", work)
     run(target, f"ANALYZE {scratch.at('v', work)}")

@@ -1,15 +1,15 @@
 """Rows on their way: read from one snapshot of the source, staged in the target."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import psycopg
 
 from taly.database.carry import rowsql
 from taly.database.carry.capture import changed
+from taly.database.carry.comparing import Compared, compare
 from taly.database.carry.model import Since
 from taly.database.carry.scratch import Scratch
-from taly.database.carry.sql import array, number, pour, put, q, read, rows, run, telling
+from taly.database.carry.sql import array, number, pour, q, run, telling
 from taly.database.carry.work import Part, Work, Works
 from taly.model.ports import Say
 
@@ -30,7 +30,7 @@ class Move:
     def stage_since(self, work: Work) -> int:
         """Stage what was written since the backup, found by the rows' transactions."""
         assert self.since is not None
-        return self._stage(work, self._live(work), rowsql.since(self.since.xmin))
+        return self._stage(work, self.live(work), rowsql.since(self.since.xmin))
 
     def stage_parts(self, work: Work) -> None:
         """Note every value without a place, whoever wrote the row and whenever.
@@ -50,7 +50,7 @@ class Move:
         run(self.target, f"TRUNCATE {p}")
         query = (
             f"SELECT {rowsql.live_key_hash(self.works, work)}, {rowsql.live_key(work)}, {values},"
-            f" {array(flags, 'boolean')} FROM {self._live(work)} WHERE {' OR '.join(flags)}"
+            f" {array(flags, 'boolean')} FROM {self.live(work)} WHERE {' OR '.join(flags)}"
         )
         self._pour(query, f"{p} (kh, k, x, xd)", work)
 
@@ -69,12 +69,12 @@ class Move:
 
     def stage_all(self, work: Work) -> int:
         """Stage every row, whole: for a table whose rows no key finds again."""
-        return self._stage(work, self._live(work), "true", whole=True)
+        return self._stage(work, self.live(work), "true", whole=True)
 
     def stage_keys(self, work: Work) -> int:
         """Stage the rows of the keys that are to be looked at; the others are not there."""
         self._send_keys(work, f"SELECT kh, k FROM {self.scratch.at('w', work)}")
-        return self._stage(work, self._live(work), self._is_wanted(work))
+        return self._stage(work, self.live(work), self._is_wanted(work))
 
     def fetch_live(self, work: Work, keys: str) -> int:
         """Read whole rows of the source into the rescued ones; `keys` selects kh and k."""
@@ -82,7 +82,7 @@ class Move:
         query = (
             f"SELECT {rowsql.live_key_hash(self.works, work)}, {rowsql.live_key(work)},"
             f" {rowsql.live_hash(self.works, work)}, {rowsql.live_text(work)}"
-            f" FROM {self._live(work)} WHERE {self._is_wanted(work)}"
+            f" FROM {self.live(work)} WHERE {self._is_wanted(work)}"
         )
         return self._pour(query, f"{self.scratch.at('r', work)} (kh, k, h, live)", work)
 
@@ -92,7 +92,7 @@ class Move:
         query = (
             f"SELECT {rowsql.live_key_hash(self.works, work)}, {key},"
             f" {rowsql.live_hash(self.works, work)}, {rowsql.live_text(work)}"
-            f" FROM {self._live(work)}"
+            f" FROM {self.live(work)}"
         )
         return self._pour(query, f"{self.scratch.at('r', work)} (kh, k, h, live)", work)
 
@@ -107,7 +107,8 @@ class Move:
         )
         return self._pour(query, f"{self.scratch.at('w', work)} (kh, k)", work)
 
-    def _live(self, work: Work) -> str:
+    def live(self, work: Work) -> str:
+        """The live table, its row called `s`."""
         return f"{work.source_only}{q(*work.source)} s"
 
     def _is_wanted(self, work: Work) -> str:
@@ -148,88 +149,10 @@ class Move:
     def _pour(self, query: str, place: str, work: Work) -> int:
         return pour(self.source, query, self.target, place, telling(self.say, work.label))
 
-    # How both sides compare, without moving their rows.
-
-    def compare(self, work: Work) -> tuple[int, str]:
-        """Find keys whose rows differ beyond what is staged; returns live rows and their checksum.
-
-        Sums of hashes in buckets of keys are compared, and only buckets that differ are looked at
-        row by row. What differs is among the keys to look at afterwards.
-        """
-        b = self.scratch.at("b", work)
-        run(self.target, f"DROP TABLE IF EXISTS {b}")
-        run(
-            self.target,
-            f"CREATE UNLOGGED TABLE {b} (b integer, n bigint, kh numeric, h numeric)",
-        )
-        bucket = f"(kh & {rowsql.BUCKETS - 1})::integer"
-        sums = f"SELECT {bucket} AS b, count(*) AS n, sum(kh) AS kh, sum(h) AS h"
-        live = (
-            f"SELECT {rowsql.live_key_hash(self.works, work)} AS kh,"
-            f" {rowsql.live_hash(self.works, work)} AS h FROM {self._live(work)} OFFSET 0"
-        )
-        self.say(f"{work.label}: compares checksums")
-        with ThreadPoolExecutor(1) as aside:  # each side has a processor of its own to use
-            reading = aside.submit(read, self.source, f"{sums} FROM ({live}) l GROUP BY 1")
-            run(self.target, "DROP TABLE IF EXISTS pg_temp.taly_there")
-            run(
-                self.target,
-                "CREATE TEMP TABLE taly_there ON COMMIT DROP AS"
-                f" {sums} FROM ({self._theirs(work)}) t GROUP BY 1",
-            )
-            put(self.target, b, reading.result())
-        found = rows(
-            self.target,
-            f"SELECT coalesce(l.b, o.b) FROM {b} l FULL JOIN pg_temp.taly_there o ON o.b = l.b"
-            " WHERE (l.n, l.kh, l.h) IS DISTINCT FROM (o.n, o.kh, o.h)",
-        )
-        if found:
-            self._look_into(work, [int(bucket) for (bucket,) in found], live)
-        whole = rows(self.target, f"SELECT coalesce(sum(n), 0), coalesce(sum(h), 0) FROM {b}")[0]
-        return int(whole[0]), str(whole[1])
-
-    def _look_into(self, work: Work, buckets: list[int], live: str) -> None:
-        c, w = self.scratch.at("c", work), self.scratch.at("w", work)
-        run(self.target, f"DROP TABLE IF EXISTS {c}")
-        run(self.target, f"CREATE UNLOGGED TABLE {c} (kh bigint, k text[], h bigint)")
-        listed = "'{" + ",".join(map(str, buckets)) + "}'::integer[]"
-        within = f"(kh & {rowsql.BUCKETS - 1})::integer = ANY ({listed})"
-        if len(buckets) > rowsql.BUCKETS / 2:
-            within = "true"
-        keyed = live.replace("SELECT ", f"SELECT {rowsql.live_key(work)} AS k, ", 1)
-        self._pour(f"SELECT kh, k, h FROM ({keyed}) l WHERE {within}", f"{c} (kh, k, h)", work)
-        run(self.target, f"ANALYZE {c}")
-        theirs = f"(SELECT * FROM ({self._theirs(work)}) t WHERE {within})"
-        run(
-            self.target,
-            f"INSERT INTO {w} (kh, k) SELECT c.kh, c.k FROM {c} c WHERE NOT EXISTS"
-            f" (SELECT FROM {theirs} o WHERE o.kh = c.kh AND o.h = c.h)"
-            f" UNION SELECT o.kh, o.k FROM {theirs} o WHERE NOT EXISTS"
-            f" (SELECT FROM {c} c WHERE c.kh = o.kh)",
-        )
-
-    def _theirs(self, work: Work) -> str:
-        """The rows that make up the live table, seen from the target: kh, h, k.
-
-        Its own rows that nobody has touched, the staged ones as they were read, and those of
-        earlier passes that are in the rescue bundle.
-        """
-        assert work.target is not None
-        s, f = self.scratch.at("s", work), self.scratch.at("f", work)
-        known = f"SELECT kh FROM {s} UNION ALL SELECT kh FROM {f} WHERE fate <> 'carried'"
-        own = (
-            f"SELECT {rowsql.key_hash(self.works, work)} AS kh,"
-            f" {rowsql.there_hash(self.works, work)} AS h, {rowsql.there_key(work)} AS k"
-            f" FROM {work.target_only}{q(*work.target)} t OFFSET 0"
-        )
-        return (
-            f"SELECT kh, h, k FROM ({own}) t"
-            f" WHERE NOT EXISTS (SELECT FROM ({known}) n WHERE n.kh = t.kh)"
-            f" UNION ALL SELECT kh, h, k FROM {s}"
-            f" UNION ALL SELECT kh, h, k FROM {f} f WHERE fate IN ('rescued', 'left')"
-            f" AND NOT EXISTS (SELECT FROM {s} s WHERE s.kh = f.kh)"
-        )
+    def compare(self, work: Work) -> Compared:
+        """Find keys whose rows differ beyond what is staged; they are then among those to see."""
+        return compare(self, work)
 
     def live_rows(self, work: Work) -> int:
         """How many rows the live table has."""
-        return number(self.source, f"SELECT count(*) FROM {self._live(work)}")
+        return number(self.source, f"SELECT count(*) FROM {self.live(work)}")

@@ -12,7 +12,7 @@ from taly.database.carry.moving import Move
 from taly.database.carry.recording import Tally, prove, record, tally
 from taly.database.carry.shape import Shape
 from taly.database.carry.sql import number, run
-from taly.database.carry.work import Work
+from taly.database.carry.work import Name, Work
 
 NOTHING = Tally(changes=0, carried=0, rescued=0, unchanged=0, deleted=0)
 
@@ -31,6 +31,8 @@ class Pass:
     references: tuple[Reference, ...]
     live: dict[int, tuple[int, str]]
     """Table's number → live rows and checksum when it was last compared; filled here."""
+    backup: dict[Name, tuple[int, str]]
+    """Table of the target → rows and checksum that it had; filled by the first pass."""
     shape: Shape
     again: set[int]
     """Tables with rows that may fit once others have changed; kept here from pass to pass."""
@@ -112,7 +114,6 @@ class Pass:
             self._note(work)
         elif move.since is not None:
             move.stage_since(work)
-            run(move.target, f"ANALYZE {move.scratch.at('s', work)}")
         if whole:
             move.stage_parts(work)
             if self.last:
@@ -120,7 +121,10 @@ class Pass:
                 f = move.scratch.at("f", work)
                 run(move.target, f"INSERT INTO {w} SELECT kh, k FROM {f} WHERE fate = 'rescued'")
                 move.stage_keys(work)
-            self.live[work.n] = move.compare(work)
+            found = move.compare(work)
+            self.live[work.n] = (found.rows, found.checksum)
+            if not self.last and work.target is not None and work.target in move.works.leaves:
+                self.backup[work.target] = (found.own_rows, found.own_checksum)
             run(
                 move.target,
                 f"DELETE FROM {w} w USING {move.scratch.at('s', work)} s"

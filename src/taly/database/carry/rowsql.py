@@ -3,8 +3,6 @@
 from taly.database.carry.sql import array, lit, q
 from taly.database.carry.work import COLLATED, Column, Part, Work, Works
 
-BUCKETS = 65_536
-
 
 def _bytewise(expression: str) -> str:
     """Compared and hashed byte by byte, whatever collation the column has."""

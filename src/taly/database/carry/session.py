@@ -1,7 +1,8 @@
 """Sessions of a carry-over, and what their failures mean."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 
 import psycopg
 
@@ -20,12 +21,26 @@ OURS = {
     "xmloption": "content",
     "default_transaction_read_only": "off",
     "work_mem": "64MB",  # the sums of many buckets do not fit into the default, and went to disk
-    "random_page_cost": "1.1",  # few rows of a large table: by its index, as on any SSD
 }
+FRESH = {
+    # Few rows of a large table by its index. In the source that would lead to index-only scans,
+    # which are slow where users have just written.
+    "random_page_cost": "1.1",
+}
+"""For the database that was just made, and that only we write to."""
 
 
-def opened(target: Target, name: str, *, autocommit: bool = False) -> psycopg.Connection:
-    """A session in which text reads back as the same value; the caller closes it."""
+def opened(
+    target: Target,
+    name: str,
+    *,
+    autocommit: bool = False,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> psycopg.Connection:
+    """A session in which text reads back as the same value; the caller closes it.
+
+    `more`: settings beside those.
+    """
     connection = psycopg.connect(
         target.url,
         connect_timeout=CONNECT_TIMEOUT_S,
@@ -37,7 +52,7 @@ def opened(target: Target, name: str, *, autocommit: bool = False) -> psycopg.Co
         tcp_user_timeout=90_000,
         autocommit=True,
     )
-    settings = {**EXACT, **OURS, "search_path": q(target.schema)}
+    settings = {**EXACT, **OURS, **more, "search_path": q(target.schema)}
     if connection.info.server_version >= 170_000:
         settings |= SINCE_17
     try:

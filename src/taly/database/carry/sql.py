@@ -74,18 +74,6 @@ def pour(
     return count
 
 
-def read(connection: psycopg.Connection, query: str) -> bytes:
-    """A query's rows as COPY text; for few rows."""
-    with connection.cursor().copy(f"COPY ({query}) TO STDOUT") as reading:
-        return b"".join(bytes(block) for block in reading)
-
-
-def put(connection: psycopg.Connection, place: str, text: bytes) -> None:
-    """Rows as COPY text into a table."""
-    with connection.cursor().copy(f"COPY {place} FROM STDIN") as writing:
-        writing.write(text)
-
-
 def telling(say: Say, what: str) -> Callable[[int], None]:
     """A counter that tells how many rows of something have been read."""
 

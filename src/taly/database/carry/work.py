@@ -1,12 +1,12 @@
 """What a carry-over has to do for each table: the correspondence together with both catalogs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 
 from taly.database.carry.sql import rows
-from taly.database.checkpoint.contents import HASH_RECORDS_SINCE, PLAIN
+from taly.database.checkpoint.contents import HASH_RECORDS_SINCE, PLAIN, Table, tables
 from taly.errors import Refused
 from taly.planning.carry.model import ColumnPair, Correspondence, Extra, SplitColumn, TablePair
 
@@ -136,6 +136,8 @@ class Works:
 
     tables: tuple[Work, ...]
     hash_records: bool
+    leaves: Mapping[Name, Table] = field(default_factory=dict)
+    """The target's tables that hold rows themselves, as a checkpoint lists them."""
 
     def of_target(self, name: Name) -> Work | None:
         """The one whose rows go there."""
@@ -165,7 +167,11 @@ def read_works(
             continue
         found.append(_extra(len(found), extra, _known(live, extra.table)))
     versions = (source.info.server_version, target.info.server_version)
-    return Works(tables=tuple(found), hash_records=min(versions) >= HASH_RECORDS_SINCE)
+    return Works(
+        tables=tuple(found),
+        hash_records=min(versions) >= HASH_RECORDS_SINCE,
+        leaves={(one.schema, one.name): one for one in tables(target)},
+    )
 
 
 def _covered(name: Name, relations: Mapping[Name, Relation]) -> bool:

@@ -84,19 +84,22 @@ def large_objects(connection: psycopg.Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def _query(table: Table, hash_records: bool) -> Composed:
-    place = Identifier(table.schema, table.name)
-    if not table.columns:
-        return SQL("SELECT count(*), '0' FROM ONLY {}").format(place)
+def row_hash(table: Table, hash_records: bool, row: str) -> Composed:
+    """Of a row of a table that has columns; the same in every database that holds that row."""
     values = SQL(", ").join(
-        Identifier(name) if plain else SQL("{}::text").format(Identifier(name))
+        Identifier(row, name) if plain else SQL("({}::text)").format(Identifier(row, name))
         for name, plain in table.columns
     )
     hashed = (
         "hash_record_extended(ROW({}), 0)" if hash_records else "hashtextextended(ROW({})::text, 0)"
     )
+    return SQL(hashed).format(values)
+
+
+def _query(table: Table, hash_records: bool) -> Composed:
+    place = Identifier(table.schema, table.name)
+    if not table.columns:
+        return SQL("SELECT count(*), '0' FROM ONLY {}").format(place)
     return SQL(
-        "SELECT count(*), coalesce(sum(h), 0)::text FROM (SELECT "
-        + hashed
-        + " AS h FROM ONLY {}) t"
-    ).format(values, place)
+        "SELECT count(*), coalesce(sum(h), 0)::text FROM (SELECT {} AS h FROM ONLY {} t) t"
+    ).format(row_hash(table, hash_records, "t"), place)

@@ -3,7 +3,7 @@
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -103,19 +103,21 @@ def _major(backup: BackupFacts) -> int:
     return int(found.group(0)) if found else 0
 
 
-def unlike(checkpoint: Checkpoint, connection: psycopg.Connection, report: Report) -> Iterator[str]:
-    """What a restored backup does not hold as it should: tables by count and checksum, schema."""
+def unlike(
+    checkpoint: Checkpoint,
+    connection: psycopg.Connection,
+    report: Report,
+    elsewhere: frozenset[tuple[str, str]] = frozenset(),
+) -> Iterator[str]:
+    """What a restored backup does not hold as it should: tables by count and checksum, schema.
+
+    `elsewhere`: tables of the backup whose rows somebody else sums up.
+    """
     manifest = checkpoint.manifest
-    found = {_place(one): one for one in contents(connection, tables(connection), report)}
-    for table in manifest.tables:
-        other = found.pop(_place(table), None)
-        if other is None:
-            yield f"table {_place(table)} is not in it"
-        elif other.rows != table.rows:
-            yield f"table {_place(table)}: {other.rows} rows, and there were {table.rows}"
-        elif other.checksum != table.checksum:
-            yield f"table {_place(table)}: as many rows, with other values"
-    yield from (f"table {place} was not there" for place in found)
+    asked = elsewhere & {(one.table_schema, one.name) for one in manifest.tables}
+    here = [one for one in tables(connection) if (one.schema, one.name) not in asked]
+    expected = [one for one in manifest.tables if (one.table_schema, one.name) not in asked]
+    yield from unlike_rows(expected, contents(connection, here, report))
     objects = large_objects(connection)
     if objects != manifest.large_objects:
         yield f"{objects} large objects, and there were {manifest.large_objects}"
@@ -125,6 +127,22 @@ def unlike(checkpoint: Checkpoint, connection: psycopg.Connection, report: Repor
         comparable(before, dumped), comparable(read_catalog(connection), dumped)
     ):
         yield one.text
+
+
+def unlike_rows(
+    expected: Iterable[TableContent], contained: Iterable[TableContent]
+) -> Iterator[str]:
+    """How tables differ, by count and checksum."""
+    found = {_place(one): one for one in contained}
+    for table in expected:
+        other = found.pop(_place(table), None)
+        if other is None:
+            yield f"table {_place(table)} is not in it"
+        elif other.rows != table.rows:
+            yield f"table {_place(table)}: {other.rows} rows, and there were {table.rows}"
+        elif other.checksum != table.checksum:
+            yield f"table {_place(table)}: as many rows, with other values"
+    yield from (f"table {place} was not there" for place in found)
 
 
 def comparable(catalog: Catalog, dumped: bool) -> Catalog:

@@ -18,7 +18,7 @@ from taly.database.restore.gate import Gate
 from taly.database.restore.job import Job
 from taly.database.restore.later import note_later
 from taly.database.restore.names import Label
-from taly.database.restore.side import make_side, prove_side
+from taly.database.restore.side import check_rows, make_side, prove_side
 from taly.database.restore.start import Start
 from taly.database.restore.swap import Exchange, swap
 from taly.errors import VendorUnavailable
@@ -63,6 +63,7 @@ def go(work: Work) -> Mapping[str, str]:
         proof = stack.enter_context(_proof(work))
         _passes(work)
         proof.wait(lambda: job.say("proves the backup: counts and checksums"))
+        _check_sums(work)
         return _last(work, renamer)
 
 
@@ -79,16 +80,33 @@ def _bundle(job: Job, start: Start) -> Bundle:
 
 
 def _proof(work: Work) -> Beside:
-    """The proof that the backup is whole, beside the first passes."""
+    """Begin the carry-over, and beside its first passes the proof that the backup is whole."""
+    assert work.carry is not None
+    carry = work.carry
+
+    def begin() -> frozenset[tuple[str, str]]:
+        carry.begin()
+        return carry.summed
+
     if work.start.aside is not None or work.start.checkpoint is None:
+        begin()
         return Beside(lambda: None, lambda: None)
-    return prove_side(work.job, work.fence, work.start.checkpoint)
+    return prove_side(work.job, work.fence, work.start.checkpoint, begin)
+
+
+def _check_sums(work: Work) -> None:
+    """What `prove_side` left to the first pass, which reads all these rows anyway."""
+    assert work.carry is not None
+    carry, checkpoint = work.carry, work.start.checkpoint
+    if work.start.aside is None and checkpoint is not None:
+        left = carry.summed - carry.backup.keys()
+        assert not left, f"the first pass sums up every table: {left}"
+        check_rows(checkpoint, carry.backup)
 
 
 def _passes(work: Work) -> None:
     """Carry over while everybody goes on writing, until little is left."""
     assert work.carry is not None
-    work.carry.begin()
     work.passes.append(work.carry.first_pass())
     for number in range(2, MAX_PASSES + 1):
         before = work.passes[-1].changes

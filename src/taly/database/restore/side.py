@@ -1,7 +1,7 @@
 """The side database: a checkpoint's backup, on the live server, under a name of the run."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
 import psycopg
@@ -11,8 +11,9 @@ from taly.database.checkpoint import copies
 from taly.database.checkpoint.contents import tables
 from taly.database.checkpoint.dump import FOREIGN_SETTING, JOBS, Client
 from taly.database.checkpoint.folder import DUMP, Checkpoint
+from taly.database.checkpoint.manifest import TableContent
 from taly.database.checkpoint.session import connected, explained, snapshot
-from taly.database.checkpoint.verify import unlike
+from taly.database.checkpoint.verify import unlike, unlike_rows
 from taly.database.programs import Programs, find_programs
 from taly.database.restore.beside import LOOK_S, Beside, beside
 from taly.database.restore.fence import Fence
@@ -139,10 +140,14 @@ def _is_forgiven(command: str) -> bool:
     )
 
 
-def prove_side(job: Job, fence: Fence, checkpoint: Checkpoint) -> Beside:
+def prove_side(
+    job: Job, fence: Fence, checkpoint: Checkpoint, begin: Callable[[], frozenset[tuple[str, str]]]
+) -> Beside:
     """Compare counts, checksums and schema with the manifest, beside the carry-over.
 
-    All in one snapshot, taken before this returns: what is carried over meanwhile is not in it.
+    All in one snapshot, taken before `begin` is called: what is carried over is not in it.
+    `begin` begins the carry-over and tells of which tables that sums the rows up itself, to be
+    compared by `check_rows`.
     """
     stack = ExitStack()
     connection = stack.enter_context(snapshot(job.place(job.side)))
@@ -153,17 +158,38 @@ def prove_side(job: Job, fence: Fence, checkpoint: Checkpoint) -> Beside:
                 SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(SQL(", ").join(names))
             )
         pid = connection.info.backend_pid
+        summed = begin()
     except psycopg.Error as error:
         stack.close()
         raise explained(job.target, error) from None
+    except BaseException:
+        stack.close()
+        raise
 
     def work() -> None:
         with stack:
-            wrong = list(unlike(checkpoint, connection, lambda what, done, whole: None))
+            wrong = list(unlike(checkpoint, connection, lambda what, done, whole: None, summed))
         if wrong:
             raise _differs(checkpoint, wrong)
 
     return Beside(work, lambda: fence.cancel(pid))
+
+
+def check_rows(checkpoint: Checkpoint, summed: Mapping[tuple[str, str], tuple[int, str]]) -> None:
+    """Compare what the carry-over has summed up with the manifest; raises VendorRefused."""
+    expected = [one for one in checkpoint.manifest.tables if (one.table_schema, one.name) in summed]
+    found = [
+        TableContent(
+            table_schema=one.table_schema,
+            name=one.name,
+            rows=summed[(one.table_schema, one.name)][0],
+            checksum=summed[(one.table_schema, one.name)][1],
+        )
+        for one in expected
+    ]
+    wrong = list(unlike_rows(expected, found))
+    if wrong:
+        raise _differs(checkpoint, wrong)
 
 
 def _differs(checkpoint: Checkpoint, wrong: list[str]) -> VendorRefused:
