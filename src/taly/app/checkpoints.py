@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from taly.app.context import Context
+from taly.app.shared_checkpoints import Elsewhere, elsewhere, tell, tell_removed
 from taly.database.checkpoint.after import end_window
 from taly.database.checkpoint.contents import Report
 from taly.database.checkpoint.create import Order, create
@@ -35,7 +36,7 @@ def make(
     `commit` empty = the CI's own. Raises TalyError; then nothing is left behind.
     """
     chosen = _component(context, component)
-    return create(
+    made = create(
         Order(
             base=base_of(chosen),
             target=_target(context, chosen),
@@ -51,12 +52,13 @@ def make(
             trial=trial,
         )
     )
+    return tell(context, made)
 
 
 def close(context: Context, *, component: str, name: str) -> Checkpoint:
     """Record that the migrations are done; for CI, right behind them."""
     chosen = _component(context, component)
-    return end_window(
+    closed = end_window(
         base_of(chosen),
         _target(context, chosen),
         environment=context.environment.name,
@@ -65,6 +67,7 @@ def close(context: Context, *, component: str, name: str) -> Checkpoint:
         by=context.by,
         now=context.clock.now(),
     )
+    return tell(context, closed)
 
 
 def kept(context: Context) -> Sequence[Checkpoint | Unreadable]:
@@ -73,6 +76,11 @@ def kept(context: Context) -> Sequence[Checkpoint | Unreadable]:
     good = [one for one in found if isinstance(one, Checkpoint)]
     good.sort(key=lambda one: one.manifest.made_at, reverse=True)
     return [*good, *(one for one in found if isinstance(one, Unreadable))]
+
+
+def others(context: Context) -> list[Elsewhere]:
+    """The checkpoints that other machines of the team have, newest first."""
+    return elsewhere(context, [one for one in kept(context) if isinstance(one, Checkpoint)])
 
 
 def prove(context: Context, name: str, report: Report) -> Proof:
@@ -85,13 +93,15 @@ def prove(context: Context, name: str, report: Report) -> Proof:
 def retain(context: Context, *, component: str, keep: int) -> Pruned:
     """Keep that many of the newest; the others go."""
     chosen = _component(context, component)
-    return prune(
+    gone = prune(
         base_of(chosen),
         environment=context.environment.name,
         component=chosen.name,
         keep=keep,
         target=lambda: _target(context, chosen),
     )
+    tell_removed(context, gone.removed)
+    return gone
 
 
 def find(context: Context, name: str) -> Checkpoint:

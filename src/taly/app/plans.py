@@ -9,6 +9,7 @@ from taly.app.history import History, load_history
 from taly.app.keeping import store_in_patient
 from taly.app.parallel import Raised, Result, TimedOut, Value, fan_out
 from taly.app.shared import lock_findings, lock_line
+from taly.app.shared_checkpoints import checkpoints_elsewhere
 from taly.app.targets import choose_release
 from taly.errors import Refused, TalyError
 from taly.model.check import Finding, Severity
@@ -84,6 +85,7 @@ def check_plan(context: Context, plan: Plan, snapshot: Snapshot) -> Planned:
         judge(plan, snapshot),
         lock_findings(context),
         store_in_patient(context),
+        checkpoints_elsewhere(context, plan),
         _vendor_checks(context, plan),
     )
     return Planned(plan=plan, findings=found, lock=lock_line(context))

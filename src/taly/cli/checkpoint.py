@@ -14,11 +14,13 @@ from taly.cli.options import environment_options, json_option, opened
 from taly.cli.output import ago, err, out, print_json
 
 if TYPE_CHECKING:
+    from taly.app.shared_checkpoints import Elsewhere
     from taly.database.checkpoint.folder import Checkpoint
 
 EVERY_S = 1.0
 """Real seconds between two lines about one thing."""
 KEEP = 5
+NONE = "There are no checkpoints yet."
 
 component_option = click.option(
     "--component", default="", metavar="NAME", help="Which database, where there are several."
@@ -117,7 +119,7 @@ def _check_order(context: click.Context) -> None:
 @json_option
 def list_(config_path: str, store: str, as_json: bool) -> None:
     """List the checkpoints, newest first."""
-    from taly.app.checkpoints import kept
+    from taly.app.checkpoints import kept, others
     from taly.database.checkpoint.folder import Checkpoint
 
     context = opened(config_path, store)
@@ -144,11 +146,19 @@ def list_(config_path: str, store: str, as_json: bool) -> None:
     for broken in bad:
         out().print(broken.name, style="bad", markup=False)
         out().print(f"  {broken.reason}", markup=False)
+    _print_others(others(context))
     if not found:
-        out().print("There are no checkpoints yet.")
+        out().print("There are no checkpoints here yet." if context.config.shared else NONE)
         err().print("\nnext: [command]taly checkpoint[/]")
     elif good:
         err().print(f"\nnext: [command]taly checkpoint verify {good[0].name}[/]", soft_wrap=True)
+
+
+def _print_others(found: "list[Elsewhere]") -> None:
+    for one in found:
+        out().print(one.name, style="name", markup=False)
+        what = f"  on {one.host} · {one.component} · {len(one.pending)} pending · {one.backup}"
+        out().print(what, style="quiet", markup=False)
 
 
 @checkpoint.command()

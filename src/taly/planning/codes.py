@@ -21,6 +21,7 @@ CODES: Mapping[str, Code] = {
     "auto-deploy-on": Code(W, "a component left alone still deploys the next push by itself"),
     "cancel-not-undone": Code(N, "an operation that was cancelled cannot be started again"),
     "changed-since-run": Code(W, "a component was changed after the run that is taken back"),
+    "checkpoint-elsewhere": Code(W, "only another machine has a checkpoint of a migration"),
     "component-blocked": Code(E, "the vendor lets nothing be changed on the component now"),
     "component-unknown": Code(E, "the component could not be observed"),
     "conversions": Code(W, "columns that were renamed or retyped are read back as they stand"),

@@ -34,7 +34,7 @@ class Team:
     ) -> None:
         """`folder` keeps this machine's copies of what never changes."""
         folder = folder / environment
-        self.environment, self.place = environment, objects.place
+        self.environment, self.place, self.objects = environment, objects.place, objects
         self._local, self._notice = local, notice
         self.lock = EnvironmentLock(objects, environment, tick=tick, notice=notice)
         self.releases = SharedReleases(
