@@ -44,7 +44,11 @@ class PostgresDatabase:
         self._url = url
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
-        self.run(self._prepare, again=True)
+        try:
+            self.run(self._prepare, again=True)
+        except BaseException:
+            self.close()
+            raise
 
     def _prepare(self, tx: Transaction) -> None:
         tx.script(f"select pg_advisory_xact_lock({SETUP_LOCK})")
