@@ -11,6 +11,7 @@ from taly.planning.equivalents import equivalents
 from taly.planning.hashing import content_id_of
 from taly.planning.memory import remembered
 from taly.planning.releases import Releases, build_releases
+from taly.redaction import redact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +113,6 @@ def mark(context: Context, name: str, mark_: Mark, why: str) -> Release:
     ids = {name: id_ for id_, name in context.store.release_names(environment).items()}
     content_id = ids.get(release.name, release.content_id)
     at = context.clock.now()
-    marked = Marked(content_id=content_id, mark=mark_, why=why, by=context.by, at=at)
+    marked = Marked(content_id=content_id, mark=mark_, why=redact(why), by=context.by, at=at)
     context.store.mark_release(environment, marked, context.identity)
     return release
