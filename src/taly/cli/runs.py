@@ -80,14 +80,19 @@ def runs(limit: int, config_path: str, store: str, as_json: bool) -> None:
 @json_option
 def show(run_id: str, config_path: str, store: str, as_json: bool) -> None:
     """Show one run: every step, when it ran, and how it ended."""
+    from taly.app.remote import refusal_of
     from taly.app.runs import exit_code, load_run
     from taly.cli.run_summary import print_summary, run_body
 
-    run = load_run(opened(config_path, store), run_id)
+    context = opened(config_path, store)
+    run = load_run(context, run_id)
     if as_json:
         print_json("run", run_body(run, int(exit_code(run))))
-    else:
-        print_summary(run)
+        return
+    if refused := refusal_of(context, run_id):
+        out().print(f"refused: {refused.reference}", style="bad", markup=False)
+        out().print(refused.message, markup=False, soft_wrap=True)
+    print_summary(run)
 
 
 @click.command()

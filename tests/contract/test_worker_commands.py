@@ -1,0 +1,364 @@
+"""The commands about workers, on a store alone: no vendor is there to be asked."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.test_json_docs import check
+from tests.engine_world import NOON, plan, step
+
+from taly.app import remote, workers
+from taly.app.context import Context, open_context
+from taly.app.plans import Planned
+from taly.app.runs import load_run
+from taly.cli import main
+from taly.engine.owner import Owner
+from taly.engine.store import Lease, Store, WorkerRow, open_store
+from taly.engine.worker import Refusal
+from taly.errors import ExitCode, Refused, UsageError
+from taly.model.check import Finding, Severity
+from taly.model.events import (
+    CancelRequested,
+    Event,
+    Outcome,
+    RunFinished,
+    StepFailed,
+    StepStarted,
+    StepUnknown,
+)
+from taly.model.plan import Plan, StepKind
+from taly.planning.digest import sealed
+
+FILE = """
+environment = "production"
+[components.web]
+provider = "netlify"
+site = "{site}"
+[components.database]
+provider = "postgres"
+{more}
+"""
+ANA = Owner.here("ana")
+WEB = sealed(plan(replace(step("web"), provider="netlify")))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, *, site: str = "w", more: str = "") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "taly.toml").write_text(FILE.format(site=site, more=more), "utf-8")
+    return folder / "taly.toml"
+
+
+@pytest.fixture
+def store(folder: Path) -> Iterator[Store]:
+    opened = open_store(folder / ".taly" / "store.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def context(folder: Path, store: Store) -> Context:
+    return open_context(environ={})
+
+
+def submitted(store: Store, what: Plan = WEB, **fits: str) -> str:
+    return store.submit_run(what, ANA, at=NOON, version="1", fits=fits)
+
+
+def taken(store: Store, run_id: str, *events: Event) -> Lease:
+    """A worker took it, and this happened."""
+    lease = store.take_waiting(run_id, Owner.here("worker w"), at=NOON, lease_s=20)
+    assert lease is not None
+    if events:
+        store.append(lease, [(NOON, event) for event in events], after=2)
+    return lease
+
+
+def row(name: str = "ops1", **more: Any) -> WorkerRow:
+    given = {
+        "id": f"w-{name}",
+        "name": name,
+        "owner": ANA,
+        "version": "1",
+        "environments": {"production": {}},
+        "since": NOON,
+    }
+    return WorkerRow(**{**given, **more})
+
+
+def said(capsys: pytest.CaptureFixture[str], code: int, *arguments: str) -> str:
+    assert main.run(list(arguments)) == code, capsys.readouterr().err
+    out, err = capsys.readouterr()
+    return out + err
+
+
+# Where there is nobody
+
+
+@pytest.mark.parametrize(
+    "command", [("rollback",), ("undo", "run-1"), ("unfreeze",), ("resume", "run-1")]
+)
+def test_a_local_store_has_no_workers_and_no_vendor_is_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    told = said(capsys, ExitCode.USAGE, *command, "--remote")
+    assert "store-local" in told
+    assert f"taly {command[0]} --remote --store postgresql://" in told
+    assert "store-local" in said(capsys, ExitCode.USAGE, "worker")
+
+
+def test_without_a_worker_nothing_is_locked_and_one_is_named(context: Context) -> None:
+    with pytest.raises(Refused) as refusal:
+        remote.ready_workers(context, WEB)
+    assert refusal.value.reference == "no-worker"
+    assert "taly worker --store" in refusal.value.hint
+    for useless in (
+        row("draining", draining=True),
+        row("elsewhere", environments={"staging": {}}),
+        row("dead", owner=replace(ANA, pid=2**22 - 1, started="1")),
+    ):
+        context.store.beat(useless)
+    with pytest.raises(Refused, match="1 serve other environments"):
+        remote.ready_workers(context, WEB)
+
+
+def test_a_worker_that_is_set_up_otherwise_is_none(context: Context) -> None:
+    context.store.beat(row(environments={"production": {"web": "another"}}))
+    with pytest.raises(Refused) as refusal:
+        remote.ready_workers(context, WEB)
+    assert refusal.value.reference == "workers-differ"
+    assert "have web set up otherwise" in refusal.value.message
+    same = {"production": dict(workers.fits_of(context))}
+    context.store.beat(row("same", environments=same))
+    assert [one.name for one in remote.ready_workers(context, WEB)] == ["same"]
+
+
+def test_two_files_of_one_environment_or_of_two_stores_are_no_worker(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write(folder / "other")
+    told = said(capsys, ExitCode.USAGE, "worker", "--config", "taly.toml", "--config", str(other))
+    assert "worker-configs" in told
+
+
+# What a worker takes over of a taly.toml, and what it does not
+
+
+def test_folders_may_differ_from_machine_to_machine_and_settings_may_not(folder: Path) -> None:
+    here = open_context(config_path=str(folder / "taly.toml"), environ={})
+    moved = write(folder / "there", more='rescue = "/mnt/rescue"\ncheckpoints = "c"')
+    there = open_context(config_path=str(moved), environ={})
+    assert workers.fits_of(there) == workers.fits_of(here)
+    changed = write(folder / "changed", site="another", more='url_env = "OTHER_URL"')
+    other = workers.fits_of(open_context(config_path=str(changed), environ={}))
+    assert all(other[name] != digest for name, digest in workers.fits_of(here).items())
+    assert set(workers.fits_for(here, WEB)) == {"web"}, "only what the plan has steps for"
+
+
+def test_a_plan_is_executed_with_the_folders_of_the_machine_that_does_it(folder: Path) -> None:
+    address = {"directory": "/home/ana/m", "rescue": "/home/ana/r", "checkpoints": "/home/ana/c"}
+    database = replace(
+        step("database", kind=StepKind.RESTORE),
+        provider="postgres",
+        address={**address, "schema": "public"},
+    )
+    made = sealed(plan(*WEB.steps, database))
+    context = open_context(environ={})
+    here = workers.anchored(context, made)
+    assert here.steps[0] == made.steps[0]
+    assert here.steps[1].address == {
+        "directory": str(folder / "prisma" / "migrations"),
+        "rescue": str(folder / ".taly" / "rescue"),
+        "checkpoints": str(folder / ".taly" / "checkpoints"),
+        "schema": "public",
+    }
+
+
+def test_the_checks_are_those_of_the_plan_but_for_its_own_lock(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Finding] = []
+
+    def recheck(_: Context, asked: Plan) -> Planned:
+        return Planned(plan=asked, findings=tuple(found))
+
+    monkeypatch.setattr(workers, "recheck_plan", recheck)
+    engine = workers.engine_of(context)
+    served = workers.ServedEnvironment(context=context, engine=engine, fits={})
+    lock = Finding(
+        code="environment-locked", severity=Severity.ERROR, component="", text="held by this run"
+    )
+    found[:] = [lock, replace(lock, code="was-broken-before", severity=Severity.WARNING)]
+    assert served.refusal(WEB) is None
+    stale = replace(lock, code="plan-stale", component="web", text="it moved", hint="taly plan")
+    found.append(stale)
+    why = Refusal(reference="plan-stale", message="web: it moved", hint="taly plan")
+    assert served.refusal(WEB) == why
+    tampered = served.refusal(replace(WEB, to_release="R9"))
+    assert tampered is not None
+    assert tampered.reference == "plan-altered"
+
+    def unreachable(*_: object) -> Planned:
+        raise UsageError("NETLIFY_AUTH_TOKEN is not set", reference="netlify-token-missing")
+
+    monkeypatch.setattr(workers, "recheck_plan", unreachable)
+    missing = served.refusal(WEB)
+    assert missing is not None
+    assert missing.reference == "netlify-token-missing"
+
+
+# Following
+
+
+ENDS: list[tuple[tuple[Event, ...], Outcome | None, ExitCode]] = [
+    ((), "succeeded", ExitCode.OK),
+    ((StepFailed(step="roll-back:web", reason="no", reference="x"),), "failed", ExitCode(4)),
+    ((), "verification-failed", ExitCode.VERIFICATION_FAILED),
+    ((CancelRequested(by="ben"),), "cancelled", ExitCode.INTERRUPTED),
+    ((StepUnknown(step="roll-back:web", reason="no answer"),), None, ExitCode.UNKNOWN),
+]
+
+
+@pytest.mark.parametrize(("events", "outcome", "code"), ENDS)
+def test_who_follows_to_the_end_exits_as_the_run_does(
+    store: Store,
+    capsys: pytest.CaptureFixture[str],
+    events: tuple[Event, ...],
+    outcome: Outcome | None,
+    code: ExitCode,
+) -> None:
+    run_id = submitted(store)
+    over = (RunFinished(outcome=outcome),) if outcome else ()
+    lease = taken(store, run_id, StepStarted(step="roll-back:web"), *events, *over)
+    if outcome is None:
+        store.could_not_tell(lease, "w-1", for_workers=False)
+        store.let_go(lease)
+    body = json.loads(said(capsys, code, "follow", run_id, "--json").partition("\nrun-")[0])
+    assert (body["run"], body["outcome"], body["exit_code"]) == (run_id, outcome, int(code))
+
+
+def test_who_follows_a_run_that_was_refused_exits_as_if_refused_here(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submitted(store)
+    lease = taken(store, run_id)
+    why = Refusal(reference="plan-stale", message="web: it moved", hint="taly plan --to R1")
+    store.refuse(lease, why.as_text())
+    store.append(lease, [(NOON, RunFinished(outcome="cancelled"))], after=2)
+    told = said(capsys, ExitCode.REFUSED, "follow", run_id)
+    assert "plan-stale" in told
+    assert "touched nothing" in told
+    assert "taly plan --to R1" in told
+    assert "web: it moved" in said(capsys, ExitCode.OK, "show", run_id)
+
+
+def test_what_a_run_waits_for_is_said(context: Context, store: Store) -> None:
+    run_id = submitted(store, web="1")
+    heard: list[str] = []
+
+    def hear(text: str) -> None:
+        heard.append(text)
+        if len(heard) == 1:
+            says = f"does not take {run_id}: web set up otherwise here"
+            differs = row(says=says, environments={"production": {"web": "2"}})
+            store.beat(differs)
+        elif len(heard) == 2:
+            store.beat(row("ready", environments={"production": {"web": "1"}}))
+        else:
+            store.append(taken(store, run_id), [(NOON, RunFinished(outcome="succeeded"))], after=2)
+
+    run = remote.follow(context, run_id, lambda _: None, hear)
+    assert run.outcome == "succeeded"
+    assert "no worker takes it: start one with taly worker" in heard[0]
+    assert "ops1 does not take" in heard[1]
+    assert "1 could take it" in heard[2]
+
+
+def test_what_the_policy_takes_back_is_queued_and_followed(
+    context: Context, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = sealed(replace(WEB, on_failure="undo"))
+    run_id = submitted(store, failing)
+    failed = StepFailed(step="roll-back:web", reason="no", reference="x")
+    taken(store, run_id, failed, RunFinished(outcome="failed"))
+    run = load_run(context, run_id)
+    assert remote.taken_back_by(context, run) == "", "no worker sees to it"
+    undo = sealed(replace(WEB, purpose="undo", to_release=run_id))
+    monkeypatch.setattr(workers, "plan_undo", lambda *_: Planned(plan=undo, findings=()))
+    engine = workers.engine_of(context)
+    served = workers.ServedEnvironment(context=context, engine=engine, fits={})
+    did = served.concluded(run)
+    (waiting,) = store.waiting()
+    assert did == f"taken back by {waiting.id}"
+    assert waiting.by == "ana", "as whoever began the run"
+    assert remote.taken_back_by(context, run) == waiting.id
+
+
+# Asking and stopping
+
+
+def test_a_waiting_run_is_shown_as_such(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = submitted(store)
+    assert "waiting for a worker" in said(capsys, ExitCode.OK, "runs")
+    main.run(["runs", "--json"])
+    body = json.loads(capsys.readouterr().out)
+    assert [(one["waiting"], one["alive"]) for one in body["runs"]] == [(True, False)]
+    assert run_id in said(capsys, ExitCode.OK, "workers")
+
+
+def test_cancelled_before_anybody_took_it_it_is_over(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submitted(store)
+    assert "had not begun and is cancelled" in said(capsys, ExitCode.OK, "cancel", run_id)
+    assert store.run(run_id).outcome == "cancelled"
+    assert store.unfinished("production") is None
+    assert store.events(run_id)[-2].event.kind == "cancel-requested"
+
+
+def test_cancelled_while_a_begun_run_waits_a_worker_ends_it(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submitted(store)
+    store.let_go(taken(store, run_id, StepStarted(step="roll-back:web")))
+    assert "waits for a worker" in said(capsys, ExitCode.OK, "cancel", run_id)
+    assert store.run(run_id).outcome is None
+    assert store.run(run_id).waits
+
+
+def test_cancelled_while_a_worker_has_it_it_stops(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = submitted(store)
+    taken(store, run_id)
+    assert "stops after the steps" in said(capsys, ExitCode.OK, "cancel", run_id)
+
+
+def test_workers_are_listed_with_what_they_do(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "There are no workers" in said(capsys, ExitCode.OK, "workers")
+    store.beat(row())
+    store.beat(row("busy", run_id="run-123456"))
+    store.beat(row("dead", owner=replace(ANA, pid=2**22 - 1, started="1"), says="is odd"))
+    told = said(capsys, ExitCode.OK, "workers")
+    assert "run-123456" in told
+    assert "silent for 0 s" in told
+    assert "dead is odd" in told
+    main.run(["workers", "--json"])
+    body = json.loads(capsys.readouterr().out)
+    check("workers", body)
+    assert [(one["name"], one["alive"]) for one in body["workers"]] == [
+        ("busy", True),
+        ("dead", False),
+        ("ops1", True),
+    ]
