@@ -14,7 +14,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import clients, database, machine, planner, report, startup, ten, thousand
+from bench import (
+    clients,
+    database,
+    durability,
+    machine,
+    planner,
+    report,
+    simulated,
+    startup,
+    ten,
+    thousand,
+)
 from bench.figures import Figure, could_not
 
 OUTPUT = Path(__file__).with_name("results.json")
@@ -51,6 +62,8 @@ def measurements(options: argparse.Namespace) -> dict[str, Measurement]:
             "d": partial(startup.measure, n=1, scenario="taly-small"),
             "e": partial(clients.left_out, "not measured with --quick"),
             "f": partial(database.measure, sizes=(3_000, 9_000), compared=False),
+            "j": partial(durability.measure, components=9, n=1),
+            "k": partial(simulated.measure_here, seeds=3),
         }
     compared = partial(clients.measure, {"sequence": 1, "parallel": 3, "taly": 3})
     left_out = partial(clients.left_out, "not measured with --no-clients")
@@ -65,6 +78,8 @@ def measurements(options: argparse.Namespace) -> dict[str, Measurement]:
             sizes=sorted({max(1, options.rows // share) for share in (10, 3, 1)}),
             compared=not options.no_clients,
         ),
+        "j": partial(durability.measure, components=300, n=5),
+        "k": partial(simulated.measure, seconds=20.0),
     }
 
 

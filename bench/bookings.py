@@ -1,6 +1,6 @@
 """A generated booking database of any size, with a bad migration and what users wrote since."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,11 +86,11 @@ SELECT id, 1 FROM payments ORDER BY id LIMIT 1000""",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booked:
-    """A database that must go back, and the checkpoint from before its bad migration."""
+    """A database that must go back, and the checkpoints from before its bad migration."""
 
     target: Target
     folder: Path
-    checkpoint: Checkpoint
+    checkpoints: Mapping[Backup, Checkpoint]
     rows: int
 
 
@@ -101,7 +101,7 @@ def server(folder: Path) -> Iterator[str]:
         yield url
 
 
-def booked(url: str, folder: Path, *, rows: int, backup: Backup) -> Booked:
+def booked(url: str, folder: Path, *, rows: int, backups: Sequence[Backup]) -> Booked:
     """Fill the empty database at `url`: rows, checkpoint, bad migration, users' writes since."""
     target = target_of({}, {"DATABASE_URL": url})
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,24 +114,34 @@ def booked(url: str, folder: Path, *, rows: int, backup: Backup) -> Booked:
         connection.execute("VACUUM ANALYZE")
     (migrations / "20250407140000_bad").mkdir()
     (migrations / "20250407140000_bad" / "migration.sql").write_text(BAD)
-    checkpoint = create(
+    made = {backup: _checkpoint(target, folder, backup) for backup in backups}
+    _deploy(url, migrations, "20250407140000_bad")
+    closed = {backup: _closed(target, folder, one) for backup, one in made.items()}
+    _run(url, *USERS, counts=counts)
+    return Booked(target=target, folder=folder, checkpoints=closed, rows=rows)
+
+
+def _checkpoint(target: Target, folder: Path, backup: Backup) -> Checkpoint:
+    return create(
         Order(
             base=folder / "checkpoints",
             target=target,
-            migrations=migrations,
+            migrations=folder / "migrations",
             environment="bench",
             component="database",
             backup=backup,
             commit="",
-            label="",
+            label=backup,
             by="bench",
             now=datetime.now(UTC),
             report=lambda what, done, whole: None,
             trial=False,
         )
     )
-    _deploy(url, migrations, "20250407140000_bad")
-    closed = end_window(
+
+
+def _closed(target: Target, folder: Path, checkpoint: Checkpoint) -> Checkpoint:
+    return end_window(
         folder / "checkpoints",
         target,
         environment="bench",
@@ -140,8 +150,6 @@ def booked(url: str, folder: Path, *, rows: int, backup: Backup) -> Booked:
         by="bench",
         now=datetime.now(UTC),
     )
-    _run(url, *USERS, counts=counts)
-    return Booked(target=target, folder=folder, checkpoint=closed, rows=rows)
 
 
 def _deploy(url: str, migrations: Path, name: str) -> None:

@@ -21,33 +21,33 @@ from bench import bookings, differ
 from bench.bookings import Booked
 from bench.figures import Figure, growth, ratio
 from taly.database.checkpoint.folder import DUMP
+from taly.database.checkpoint.manifest import Backup
 from taly.database.programs import client_environment, find_programs
+from taly.database.restore.names import aside_name
+from taly.database.restore.places import database_of
 
 RESTORE_GOAL, TEMPLATE_GOAL = 1.3, 0.4
 RECORDED_GOAL, COMPARED_GOAL = 3.0, 15.0
 PAUSE_GOAL_S, MEMORY_GOAL_MIB = 1.0, 200.0
 TABLES = ("customers", "bookings", "payments")
-TIMEOUT_S = 3600
+TIMEOUT_S = 600
 
 
 def measure(sizes: Sequence[int], *, compared: bool = True) -> list[Figure]:
     """`sizes`: rows, ascending; the ratios are taken at the largest. `compared`: with reladiff."""
-    taken = {rows: _template(rows, rows == sizes[-1], compared) for rows in sizes}
-    largest = taken[sizes[-1]]
-    dumped = _dump(sizes[-1])
-    figures = [
-        *_against_plain(sizes[-1], largest, dumped),
-        *_finding(sizes[-1], largest),
-    ]
-    figures += [one["reladiff"] for one in taken.values() if "reladiff" in one]
-    return [*figures, *_pauses(taken), _memory({**taken, "dump": dumped})]
+    taken = {rows: _paused(rows) for rows in sizes[:-1]}
+    largest = _everything(sizes[-1], compared)
+    taken[sizes[-1]] = largest["template"]
+    figures = [*_against_plain(sizes[-1], largest), *_finding(sizes[-1], largest)]
+    figures += [largest["reladiff"]] if compared else []
+    return [*figures, *_pauses(taken), _memory({**taken, "dump": largest["dump"]})]
 
 
-def _against_plain(rows: int, template: dict[str, Any], dumped: dict[str, Any]) -> Iterator[Figure]:
-    plain = dumped["plain_s"]
+def _against_plain(rows: int, found: dict[str, Any]) -> Iterator[Figure]:
+    plain = found["plain_s"]
     for title, took, goal in (
-        ("zero-loss restore ÷ plain pg_restore -j2", dumped["restore"], RESTORE_GOAL),
-        ("the same from a template copy", template["restore"], TEMPLATE_GOAL),
+        ("zero-loss restore ÷ plain pg_restore -j2", found["dump"], RESTORE_GOAL),
+        ("the same from a template copy", found["template"], TEMPLATE_GOAL),
     ):
         seconds, carried = took["seconds"], took["carried"] + took["rescued"]
         yield Figure(
@@ -61,8 +61,8 @@ def _against_plain(rows: int, template: dict[str, Any], dumped: dict[str, Any]) 
         )
 
 
-def _finding(rows: int, template: dict[str, Any]) -> Iterator[Figure]:
-    scan = template["scan_s"]
+def _finding(rows: int, found: dict[str, Any]) -> Iterator[Figure]:
+    scan = found["scan_s"]
     for title, key, goal, what in (
         (
             "finding what was written ÷ one scan of all tables",
@@ -70,7 +70,7 @@ def _finding(rows: int, template: dict[str, Any]) -> Iterator[Figure]:
         ),
         ("the same without a recorded instant", "compared", COMPARED_GOAL, "deletes too"),
     ):
-        took = template[key]
+        took = found[key]
         yield Figure(
             part="g",
             title=f"{title}, {rows:,} rows",
@@ -83,7 +83,7 @@ def _finding(rows: int, template: dict[str, Any]) -> Iterator[Figure]:
 
 
 def _pauses(taken: dict[int, dict[str, Any]]) -> Iterator[Figure]:
-    pauses = {rows: one["restore"]["pause_s"] for rows, one in taken.items()}
+    pauses = {rows: one["pause_s"] for rows, one in taken.items()}
     for rows, pause in pauses.items():
         yield Figure(
             part="h",
@@ -106,7 +106,7 @@ def _pauses(taken: dict[int, dict[str, Any]]) -> Iterator[Figure]:
 
 
 def _memory(taken: dict[Any, dict[str, Any]]) -> Figure:
-    peaks = {str(key): one["restore"]["peak_mib"] for key, one in taken.items()}
+    peaks = {str(key): one["peak_mib"] for key, one in taken.items()}
     return Figure(
         part="i",
         title="peak memory of our process",
@@ -118,23 +118,42 @@ def _memory(taken: dict[Any, dict[str, Any]]) -> Figure:
     )
 
 
-def _template(rows: int, everything: bool, compared: bool) -> dict[str, Any]:
+def _paused(rows: int) -> dict[str, Any]:
+    """Only a restore, for its pause and its memory."""
     with _place() as (url, folder):
-        made = bookings.booked(url, folder, rows=rows, backup="template")
-        found: dict[str, Any] = {}
-        if everything:
-            found["scan_s"] = scan_s(url)
-            found["recorded"] = _ask(made, "find", recorded=True)
-            found["compared"] = _ask(made, "find", recorded=False)
-            if compared:
-                found["reladiff"] = differ.measure(made, found["compared"]["found_s"])
-        return {**found, "restore": _ask(made, "restore")}
+        made = bookings.booked(url, folder, rows=rows, backups=("template",))
+        return _ask(made, "template", "restore", run="run-bench")
 
 
-def _dump(rows: int) -> dict[str, Any]:
+def _everything(rows: int, compared: bool) -> dict[str, Any]:
+    """All that is measured on one database, which is put back as it was in between."""
     with _place() as (url, folder):
-        made = bookings.booked(url, folder, rows=rows, backup="dump")
-        return {"plain_s": plain_restore_s(made), "restore": _ask(made, "restore")}
+        made = bookings.booked(url, folder, rows=rows, backups=("template", "dump"))
+        found: dict[str, Any] = {"scan_s": scan_s(url)}
+        found["recorded"] = _ask(made, "template", "find", recorded=True)
+        found["compared"] = _ask(made, "template", "find", recorded=False)
+        if compared:
+            found["reladiff"] = differ.measure(made, found["compared"]["by_table"])
+        found["template"] = _ask(made, "template", "restore", run="run-copied")
+        _put_back(made, "run-copied")
+        found["plain_s"] = plain_restore_s(made)
+        found["dump"] = _ask(made, "dump", "restore", run="run-dumped")
+        return found
+
+
+def _put_back(made: Booked, run: str) -> None:
+    """The database that a run put aside in its place again: the very one, as it was left."""
+    live = database_of(made.target)
+    aside = Identifier(aside_name(live, run))
+    url = made.target.url.rpartition("/")[0] + "/postgres"
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in (
+            SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(live)),
+            SQL("ALTER DATABASE {} RENAME TO {}").format(aside, Identifier(live)),
+            SQL("COMMENT ON DATABASE {} IS NULL").format(Identifier(live)),
+            SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(Identifier(live)),
+        ):
+            connection.execute(statement)
 
 
 @contextmanager
@@ -146,18 +165,20 @@ def _place() -> Iterator[tuple[str, Path]]:
 
 
 def scan_s(url: str) -> float:
-    """One sequential scan of every table by one process, read once before."""
+    """One sequential scan of every table by one process, once they have been read before."""
     with psycopg.connect(url) as connection:
         connection.execute("SET max_parallel_workers_per_gather = 0")
         connection.execute("SET enable_indexonlyscan = off; SET enable_indexscan = off")
-        for attempt in range(2):
-            began = time.perf_counter()
-            for table in TABLES:
-                query = SQL("SELECT count(*), max(t.xmin::text) FROM {} t")
-                connection.execute(query.format(Identifier(table))).fetchone()
-            seconds = time.perf_counter() - began
-            assert attempt or seconds > 0
-        return seconds
+        _scan(connection)
+        began = time.perf_counter()
+        _scan(connection)
+        return time.perf_counter() - began
+
+
+def _scan(connection: psycopg.Connection) -> None:
+    for table in TABLES:
+        query = SQL("SELECT count(*), max(t.xmin::text) FROM {} t")
+        connection.execute(query.format(Identifier(table))).fetchone()
 
 
 def plain_restore_s(made: Booked) -> float:
@@ -167,7 +188,7 @@ def plain_restore_s(made: Booked) -> float:
         connection.execute("CREATE DATABASE plain TEMPLATE template0")
         began = time.perf_counter()
         command = [programs.path("pg_restore"), "--format=directory", "--jobs=2", "--no-password"]
-        folder = str(made.checkpoint.path / DUMP)
+        folder = str(made.checkpoints["dump"].path / DUMP)
         subprocess.run(
             [*command, "--no-owner", "--dbname=plain", folder],
             env=client_environment(made.target.url, "plain"),
@@ -180,11 +201,10 @@ def plain_restore_s(made: Booked) -> float:
     return seconds
 
 
-def _ask(made: Booked, what: str, **more: object) -> dict[str, Any]:
+def _ask(made: Booked, backup: Backup, what: str, **more: object) -> dict[str, Any]:
     question = {
         "folder": str(made.folder),
-        "checkpoint": made.checkpoint.name,
-        "run": "run-bench",
+        "checkpoint": made.checkpoints[backup].name,
         "names": [next(iter(bookings.MIGRATIONS))],
         **more,
     }

@@ -15,6 +15,7 @@ from typing import Any
 from taly.clock import SystemClock
 from taly.database.carry import Carry, Since
 from taly.database.carry.moving import Move
+from taly.database.carry.work import Work
 from taly.database.checkpoint import copies
 from taly.database.checkpoint.catalog_file import BEFORE, read_catalog_file
 from taly.database.checkpoint.folder import named
@@ -28,20 +29,26 @@ from taly.planning.carry import correspond, pairs
 
 
 class Timed:
-    """Adds up the seconds that a method of `Move` takes."""
+    """Adds up the seconds that a method of `Move` takes, by table."""
 
     def __init__(self, name: str) -> None:
-        self.seconds = 0.0
+        self.by_table: dict[str, float] = {}
         method = getattr(Move, name)
 
-        def timed(*args: Any, **more: Any) -> Any:
+        def timed(move: Move, work: Work) -> Any:
             began = time.perf_counter()
             try:
-                return method(*args, **more)
+                return method(move, work)
             finally:
-                self.seconds += time.perf_counter() - began
+                took = time.perf_counter() - began
+                self.by_table[work.label] = self.by_table.get(work.label, 0.0) + took
 
         setattr(Move, name, timed)
+
+    @property
+    def seconds(self) -> float:
+        """Of all tables."""
+        return sum(self.by_table.values())
 
 
 def restored(said: dict[str, Any]) -> dict[str, Any]:
@@ -126,6 +133,7 @@ def found(said: dict[str, Any]) -> dict[str, Any]:
     return {
         "found_s": written.seconds if since is not None else compared.seconds,
         "compared_s": compared.seconds,
+        "by_table": compared.by_table,
         "changes": passed.changes,
         "first_pass_s": passed.seconds,
     }

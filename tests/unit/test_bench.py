@@ -10,7 +10,17 @@ from typing import Any
 
 import pytest
 from bench import __main__ as command
-from bench import clients, generated, machine, planner, processes, report, startup, thousand
+from bench import (
+    clients,
+    durability,
+    generated,
+    machine,
+    planner,
+    processes,
+    report,
+    startup,
+    thousand,
+)
 from bench.figures import (
     Figure,
     could_not,
@@ -186,6 +196,16 @@ def test_a_generated_rollback_waits_for_its_vendors_in_their_order() -> None:
     assert left == [], "DBOS's queue uses `random`, also while a later test's Hypothesis draws"
 
 
+def test_durability_is_what_the_same_plan_takes_more_with_it() -> None:
+    a_step, share = durability.measure(9, n=1)
+    (run,) = a_step.measured["runs"]
+    more_s = run["durable_s"] - run["memory_s"]
+    assert run["steps"] == 19
+    assert a_step.value == pytest.approx(more_s / 19 * 1000)
+    assert share.value == pytest.approx(100 * (more_s + run["launch_s"]) / run["vendors_s"])
+    assert 180 < run["vendors_s"] < 360, "three waves of 60 to 120 s"
+
+
 def test_a_quick_run_takes_every_measurement(tmp_path: Path) -> None:
     """As its user types it, with the processes and vendors that a full run has."""
     output = tmp_path / "results.json"
@@ -201,7 +221,7 @@ def test_a_quick_run_takes_every_measurement(tmp_path: Path) -> None:
     assert (said["format_version"], said["kind"], said["quick"]) == ("1.0", "bench", True)
     assert {"cores", "python", "commit", "load_before"} <= said["machine"].keys()
     rows = {row["part"]: row for row in said["figures"]}
-    assert list(rows) == list("abcdefghi")
+    assert list(rows) == list("abcdefghijk")
     for part in "ab":
         (run,) = rows[part]["measured"]["runs"]
         assert rows[part]["value"] == pytest.approx(run["wall_s"] / run["vendors_s"])
@@ -209,4 +229,5 @@ def test_a_quick_run_takes_every_measurement(tmp_path: Path) -> None:
     (run,) = rows["d"]["measured"]["runs"]
     assert rows["d"]["value"] == pytest.approx((run["wall_s"] - run["slowest_s"]) * 1000)
     assert rows["e"]["status"] == "skipped"
+    assert rows["k"]["value"] == pytest.approx(3 / rows["k"]["measured"]["seconds"])
     assert max(map(len, done.stdout.splitlines())) <= 80
