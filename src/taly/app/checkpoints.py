@@ -10,9 +10,11 @@ from taly.database.checkpoint.contents import Report
 from taly.database.checkpoint.create import Order, create
 from taly.database.checkpoint.folder import Checkpoint, Unreadable, every, named
 from taly.database.checkpoint.manifest import Backup
+from taly.database.checkpoint.on_rds import OnRds
 from taly.database.checkpoint.prune import Pruned, prune
 from taly.database.checkpoint.verify import Proof, verify
 from taly.database.connection import Target, target_of
+from taly.database.sources.rds import Rds
 from taly.errors import UsageError
 from taly.model.environment import Component
 
@@ -50,6 +52,7 @@ def make(
             now=context.clock.now(),
             report=report,
             trial=trial,
+            on_rds=_on_rds(context, chosen) if backup.startswith("rds-") else None,
         )
     )
     return tell(context, made)
@@ -87,7 +90,8 @@ def prove(context: Context, name: str, report: Report) -> Proof:
     """Restore a checkpoint into a scratch database and compare."""
     checkpoint = find(context, name)
     chosen = _component(context, checkpoint.manifest.component)
-    return verify(checkpoint, _target(context, chosen), report)
+    where = _on_rds(context, chosen)
+    return verify(checkpoint, _target(context, chosen), report, where)
 
 
 def retain(context: Context, *, component: str, keep: int) -> Pruned:
@@ -99,6 +103,7 @@ def retain(context: Context, *, component: str, keep: int) -> Pruned:
         component=chosen.name,
         keep=keep,
         target=lambda: _target(context, chosen),
+        rds=lambda region: Rds(context.environ, region),
     )
     tell_removed(context, gone.removed)
     return gone
@@ -143,6 +148,15 @@ def _component(context: Context, name: str) -> Component:
 
 def _target(context: Context, component: Component) -> Target:
     return target_of(component.settings, context.environ)
+
+
+def _on_rds(context: Context, component: Component) -> OnRds:
+    return OnRds(
+        instance=component.settings.get("rds", ""),
+        region=component.settings.get("region", ""),
+        environ=context.environ,
+        clock=context.clock,
+    )
 
 
 def _ci_commit(context: Context) -> str:

@@ -32,10 +32,11 @@ component_option = click.option(
 @click.option("--label", default="", help="What your team calls the release, e.g. v2026.47.")
 @click.option(
     "--backup",
-    type=click.Choice(["dump", "template", "none"]),
+    type=click.Choice(["dump", "template", "rds-snapshot", "rds-pitr", "none"]),
     default="dump",
     show_default=True,
-    help="pg_dump, a copy on the same server, or nothing but what is destroyed.",
+    help="pg_dump, a copy on the same server, a snapshot or the instant in RDS, or nothing but what"
+    " is destroyed.",
 )
 @click.option(
     "--no-trial", is_flag=True, help="Do not try the ways down out on a scratch database."
@@ -300,7 +301,8 @@ def _print_closed(made: "Checkpoint") -> None:
 
 def _body(made: "Checkpoint") -> dict[str, Any]:
     manifest = made.manifest
-    body = manifest.model_dump(mode="json", exclude={"format_version", "ledger", "files"})
+    apart = {"format_version", "ledger", "files", "settled", "large_objects_later", "window"}
+    body = manifest.model_dump(mode="json", exclude=apart)
     closed = None
     if made.after is not None:
         closed = made.after.model_dump(mode="json", exclude={"format_version", "ledger", "files"})

@@ -24,7 +24,7 @@ def differs(step: Step, target: Target) -> tuple[Difference, ...]:
         return ()
     path = Path(step.address["checkpoints"]) / name
     before = read_catalog_file(path / BEFORE)
-    dumped = load(path).manifest.backup.kind == "dump"
+    dumped = load(path).manifest.backup.kind != "template"
     with reading(target) as connection:
         live = read_catalog(connection, before.schemas)
     found = differences(comparable(before, dumped), comparable(live, dumped))

@@ -1,6 +1,6 @@
 """What is to be done with a database: keep it, revert its migrations, or restore a backup."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import psycopg
 from taly.database.checkpoint.catalog_file import BEFORE, read_catalog_file
 from taly.database.checkpoint.facts import Moment, same_database
 from taly.database.checkpoint.folder import Checkpoint
+from taly.database.checkpoint.manifest import Backup
 from taly.database.connection import Target
 from taly.database.counts import Question, counts, since_ledger
 from taly.database.history import names_of
@@ -165,6 +166,13 @@ def _back(at: Scene) -> Back:
         return Back(obstacles=(f"the ways down cannot be told: {error.message}",), costs=())
 
 
+SOURCES: Mapping[Backup, str] = {
+    "dump": "its dump",
+    "rds-snapshot": "its RDS snapshot, restored into a temporary instance first",
+    "rds-pitr": "RDS, restored as of then into a temporary instance first",
+}
+
+
 def _restore(at: Scene, found: Correspondence | None) -> DatabaseWay:
     if at.start.checkpoint is None:
         why = f"{at.start.why}; `taly checkpoint`, from CI before each migration, makes one"
@@ -175,7 +183,7 @@ def _restore(at: Scene, found: Correspondence | None) -> DatabaseWay:
     if found is not None and found.gaps:
         return DatabaseWay(verdict="restore", possible=False, why=_first(found.gaps))
     kind = at.start.backup.manifest.backup.kind
-    source = "its dump" if kind == "dump" else "the copy kept on the server"
+    source = SOURCES.get(kind, "the copy kept on the server")
     return DatabaseWay(
         verdict="restore",
         possible=True,

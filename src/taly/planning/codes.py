@@ -87,6 +87,8 @@ CODES: Mapping[str, Code] = {
     ),
     "restore-program-missing": Code(E, "there is no `pg_restore` for the backup"),
     "restore-put-aside-gone": Code(E, "the database that was put aside is not there any more"),
+    "restore-rds-gone": Code(E, "RDS has no more of the checkpoint what a restore is made of"),
+    "restore-rds-unknown": Code(E, "RDS does not say whether it still has the backup"),
     "restore-replication-slots": Code(
         W, "replication slots stay with the database that is put aside"
     ),

@@ -48,11 +48,10 @@ class PostgresEmulator:
 
     A deploy's settings: `migration = {name, sql}` adds a migration; none = the deploy changes
     nothing here. `checkpoint = dump | template | none | rds-snapshot | rds-pitr` makes CI run
-    `taly checkpoint` (with that backup) before it and `taly checkpoint --after` behind it; where the first
-    refuses, CI stops.
-    `half_applied = true` with outcome `failed` leaves all statements but the last applied. The
-    first deploy applies the base schema and books some customers in (component setting
-    `bookings`: how many).
+    `taly checkpoint` (with that backup) before it and `taly checkpoint --after` behind it; where
+    the first refuses, CI stops. `half_applied = true` with outcome `failed` leaves all
+    statements but the last applied. The first deploy applies the base schema and books some
+    customers in (component setting `bookings`: how many).
 
     With the component setting `rds` (an instance's name) the server is an emulated RDS instance:
     who is let in is no superuser, and the RDS API makes and restores snapshots of it.

@@ -1,22 +1,21 @@
 """Make a checkpoint: everything from one instant, complete or not there at all."""
 
 import errno
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 
 from taly import __version__
-from taly.database.checkpoint import catalog_file, copies, facts
+from taly.database.checkpoint import catalog_file, copies, facts, on_rds
 from taly.database.checkpoint.contents import Report, contents, large_objects, tables
 from taly.database.checkpoint.destroyed import Selection, copy_out
 from taly.database.checkpoint.downs import Tried, ways_down
 from taly.database.checkpoint.dump import dump
 from taly.database.checkpoint.folder import (
     DUMP,
+    PARTIAL,
     TEMPLATE,
     Checkpoint,
     facts_of,
@@ -30,16 +29,15 @@ from taly.database.checkpoint.manifest import (
     Backup,
     BackupFacts,
     DownFacts,
-    Kept,
     Manifest,
-    MigrationText,
-    TableContent,
     sealed,
 )
-from taly.database.checkpoint.pending import Script, about_to_be_lost, keep, scripts
+from taly.database.checkpoint.on_rds import OnRds
+from taly.database.checkpoint.order import Order as Order
+from taly.database.checkpoint.order import Parts
+from taly.database.checkpoint.pending import about_to_be_lost, keep, scripts
 from taly.database.checkpoint.session import check_no_deploy, snapshot
-from taly.database.connection import Target
-from taly.database.ledger import Ledger
+from taly.database.checkpoint.settled import settle
 from taly.database.programs import Programs, find_programs
 from taly.database.scratch import LiveSchema, NotProven, Replay, prove
 from taly.errors import Refused, TalyError, UsageError
@@ -49,51 +47,6 @@ COMPRESSED = 0.6
 """A dump is at most this much of its tables: with gzip 1 it was 0.27, indexes not counted."""
 SPARE_BYTES = 16 << 20
 
-Free = Callable[[Path], int]
-
-
-def free_bytes(path: Path) -> int:
-    """Room on the disk that holds the folder."""
-    return shutil.disk_usage(path).free
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What to make, and for whom."""
-
-    base: Path
-    """The folder of all checkpoints."""
-    target: Target
-    migrations: Path
-    environment: str
-    component: str
-    backup: Backup
-    commit: str
-    label: str
-    by: str
-    now: datetime
-    report: Report
-    trial: bool = True
-    """Whether the ways down are tried out."""
-    free: Free = free_bytes
-
-
-@dataclass(slots=True, kw_only=True)
-class _Parts:
-    """What was made of a checkpoint so far."""
-
-    moment: facts.Moment
-    backup: BackupFacts
-    ledger: Ledger
-    ledger_found: bool
-    scripts: tuple[Script, ...]
-    migrations: tuple[MigrationText, ...]
-    tables: tuple[TableContent, ...] = ()
-    large_objects: int = 0
-    destroyed: tuple[Kept, ...] = ()
-    unseen: tuple[str, ...] = ()
-    ways_down: tuple[DownFacts, ...] = ()
-
 
 def create(order: Order) -> Checkpoint:
     """Make a checkpoint of the database as it is now.
@@ -102,14 +55,16 @@ def create(order: Order) -> Checkpoint:
     """
     check_no_deploy(order.target)
     name = name_for(order.label, order.commit, order.now)
-    template = ""
+    template = asked = ""
     try:
         with making(order.base, name) as folder:
             parts = _fill(order, folder)
-            template = parts.backup.template
+            template, asked = parts.backup.template, parts.backup.snapshot
             parts.ways_down = _ways_down(order, parts, folder)
             write_file(folder / MANIFEST, sealed(_manifest(order, name, parts, folder)))
     except BaseException as error:
+        if asked and not (order.base / name).exists():
+            _take_back_snapshot(order, name, error)
         if template and not _is_whole(order.base / name, template):
             copies.drop_database(order.target, template)
         if isinstance(error, OSError):
@@ -126,7 +81,21 @@ def _is_whole(path: Path, template: str) -> bool:
         return False
 
 
-def _fill(order: Order, folder: Path) -> _Parts:
+def _take_back_snapshot(order: Order, name: str, error: BaseException) -> None:
+    assert order.on_rds is not None, "the caller has seen to it"
+    try:
+        on_rds.take_back(order.on_rds, name)
+    except TalyError as left:
+        left.__cause__ = error
+        if not isinstance(error, TalyError):
+            raise left from error
+        error.message += f"\n{left.message}\n  {left.hint}"
+        error.args = (error.message,)
+
+
+def _fill(order: Order, folder: Path) -> Parts:
+    if order.on_rds is not None:
+        return _on_rds(order, order.on_rds, folder)
     if order.backup == "template":
         try:
             return _from_template(order, folder)
@@ -139,7 +108,7 @@ class _NoTemplate(Exception):
     """The server does not make a copy of the database now."""
 
 
-def _from_template(order: Order, folder: Path) -> _Parts:
+def _from_template(order: Order, folder: Path) -> Parts:
     """Copy first, then read everything from the copy: it is nobody's, so it stays one instant.
 
     The instant itself is read just before: what is written between the two is in the copy, and
@@ -172,7 +141,7 @@ def _from_template(order: Order, folder: Path) -> _Parts:
     return parts
 
 
-def _from_snapshot(order: Order, folder: Path, kind: Backup, why: str) -> _Parts:
+def _from_snapshot(order: Order, folder: Path, kind: Backup, why: str) -> Parts:
     """Read everything from one exported snapshot, through which `pg_dump` looks as well."""
     with snapshot(order.target) as connection:
         server = connection.info.server_version
@@ -193,6 +162,52 @@ def _from_snapshot(order: Order, folder: Path, kind: Backup, why: str) -> _Parts
     return parts
 
 
+def _on_rds(order: Order, where: OnRds, folder: Path) -> Parts:
+    """RDS makes it meanwhile, of a moment of its own: `settled` tells what must be in it."""
+    name = folder.name.removeprefix(PARTIAL)
+    instance = on_rds.check_instance(where, order.backup)
+    try:
+        parts = _made_on_rds(order, where, folder, name)
+        _check_unmigrated(order, parts)
+    except BaseException as error:
+        _take_back_snapshot(order, name, error)
+        raise
+    parts.remarks = tuple(on_rds.notes(instance, order.target))
+    return parts
+
+
+def _made_on_rds(order: Order, where: OnRds, folder: Path, name: str) -> Parts:
+    with snapshot(order.target) as connection:
+        moment = facts.moment(connection, order.target)
+        size = moment.database.bytes
+        backup = on_rds.begin(where, order.backup, name, moment.instant, folder)
+        parts = _read(order, folder, connection, moment, backup)
+        _content(order, folder, connection, parts, order.report)
+
+        def tell(percent: int) -> None:
+            order.report(order.backup, size * percent // 101, size)
+
+        on_rds.finish(where, backup, connection, tell)
+        order.report(order.backup, size, size)
+        parts.settled = settle(connection, moment.instant.xmin, folder, order.report)
+    return parts
+
+
+def _check_unmigrated(order: Order, parts: Parts) -> None:
+    """What was written until now was no migration's work, if there was none."""
+    with snapshot(order.target) as connection:
+        parts.window = facts.moment(connection, order.target).instant
+        ledger, _ = facts.ledger_of(connection, order.target)
+        objects = large_objects(connection)
+    if facts.ledger_rows(ledger) != facts.ledger_rows(parts.ledger):
+        raise Refused(
+            "a migration was applied while RDS made the backup: it would not be from before",
+            reference="checkpoint-deploy-running",
+            hint="taly checkpoint   (again, before the migration)",
+        )
+    parts.large_objects_later = objects if objects != parts.large_objects else None
+
+
 def _export(connection: psycopg.Connection) -> str:
     row = connection.execute("SELECT pg_export_snapshot()").fetchone()
     assert row is not None, "it gives a name"
@@ -205,12 +220,12 @@ def _read(
     connection: psycopg.Connection,
     moment: facts.Moment,
     backup: BackupFacts,
-) -> _Parts:
+) -> Parts:
     """The small parts: ledger, texts, catalog. First, so that what is wrong is known at once."""
     ledger, found = facts.ledger_of(connection, order.target)
     read = scripts(order.migrations, ledger)
     catalog_file.write_catalog(folder / catalog_file.BEFORE, moment.catalog)
-    return _Parts(
+    return Parts(
         moment=moment,
         backup=backup,
         ledger=ledger,
@@ -224,7 +239,7 @@ def _dumped(
     order: Order,
     folder: Path,
     connection: psycopg.Connection,
-    parts: _Parts,
+    parts: Parts,
     programs: Programs,
 ) -> None:
     """Dump, and take the contents meanwhile: both see the same snapshot."""
@@ -248,7 +263,7 @@ def _dumped(
 
 
 def _content(
-    order: Order, folder: Path, connection: psycopg.Connection, parts: _Parts, report: Report
+    order: Order, folder: Path, connection: psycopg.Connection, parts: Parts, report: Report
 ) -> None:
     """What the migrations are about to destroy; counts and checksums, where there is a backup."""
     lost = about_to_be_lost(parts.scripts)
@@ -260,7 +275,7 @@ def _content(
         parts.large_objects = large_objects(connection)
 
 
-def _ways_down(order: Order, parts: _Parts, folder: Path) -> tuple[DownFacts, ...]:
+def _ways_down(order: Order, parts: Parts, folder: Path) -> tuple[DownFacts, ...]:
     """None for the very first deploy: there is nothing to go back to."""
     if not parts.ledger.applied:
         return ()
@@ -286,7 +301,7 @@ def _ways_down(order: Order, parts: _Parts, folder: Path) -> tuple[DownFacts, ..
     return ways_down(parts.scripts, catalog, schema, folder, try_out)
 
 
-def _manifest(order: Order, name: str, parts: _Parts, folder: Path) -> Manifest:
+def _manifest(order: Order, name: str, parts: Parts, folder: Path) -> Manifest:
     return Manifest(
         taly=__version__,
         name=name,
@@ -305,6 +320,9 @@ def _manifest(order: Order, name: str, parts: _Parts, folder: Path) -> Manifest:
         backup=parts.backup,
         tables=parts.tables,
         large_objects=parts.large_objects,
+        settled=parts.settled,
+        large_objects_later=parts.large_objects_later,
+        window=parts.window,
         destroyed=parts.destroyed,
         unseen=parts.unseen,
         ways_down=parts.ways_down,
@@ -313,8 +331,8 @@ def _manifest(order: Order, name: str, parts: _Parts, folder: Path) -> Manifest:
     )
 
 
-def _notes(order: Order, parts: _Parts) -> list[str]:
-    notes = []
+def _notes(order: Order, parts: Parts) -> list[str]:
+    notes = list(parts.remarks)
     if not parts.ledger_found:
         notes.append(f"there is no _prisma_migrations in schema {order.target.schema} yet")
     if not any(script.pending for script in parts.scripts):

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from taly.errors import Refused
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 """A minor adds, a major changes: a reader refuses another major."""
 MANIFEST = "manifest.json"
 AFTER = "after.json"
 
-Backup = Literal["dump", "template", "none"]
+Backup = Literal["dump", "template", "none", "rds-snapshot", "rds-pitr"]
 
 
 class _Strict(BaseModel):
@@ -122,6 +122,34 @@ class BackupFacts(_Strict):
     """What made it."""
     template: str = ""
     """The name of the copy on the same server."""
+    instance: str = ""
+    """The RDS instance."""
+    region: str = ""
+    """Empty = AWS_REGION of whoever restores."""
+    snapshot: str = ""
+    """The RDS snapshot."""
+    restore_to: datetime | None = None
+    """The instant to which RDS is to restore, a little after the checkpoint's own."""
+
+    @property
+    def on_rds(self) -> bool:
+        """Whether it is RDS that has it."""
+        return self.kind in ("rds-snapshot", "rds-pitr")
+
+
+class SettledContent(_Strict):
+    """Of a table's rows at the instant those that nobody touched until the backup was made.
+
+    A backup that RDS makes is of a moment a little later than the instant. These rows are in it
+    as they were: by their count and checksum it is proved.
+    """
+
+    table_schema: str
+    name: str
+    rows: int
+    checksum: str
+    touched: str
+    """The file with the hashes of those that somebody did touch; empty = none."""
 
 
 class FileFacts(_Strict):
@@ -157,6 +185,12 @@ class Manifest(_Strict):
     destroyed: tuple[Kept, ...]
     unseen: tuple[str, ...]
     """What the migrations' texts do not tell: only the backup covers it."""
+    settled: tuple[SettledContent, ...] = ()
+    """Only of a backup that RDS has."""
+    large_objects_later: int | None = None
+    """How many there were when it had been made; None = as many as at the instant."""
+    window: Instant | None = None
+    """When it had been made: what was written until then is no migration's work."""
     ways_down: tuple[DownFacts, ...]
     """Of the pending migrations, where there is something to go back to."""
     notes: tuple[str, ...]

@@ -11,10 +11,12 @@ import psycopg
 
 from taly.database.checkpoint import catalog_file, copies
 from taly.database.checkpoint.contents import Report, contents, large_objects, tables
+from taly.database.checkpoint.copied import check_on_rds
 from taly.database.checkpoint.destroyed import count_rows
 from taly.database.checkpoint.dump import restore
 from taly.database.checkpoint.folder import DUMP, Checkpoint, damage
 from taly.database.checkpoint.manifest import BackupFacts, TableContent
+from taly.database.checkpoint.on_rds import OnRds
 from taly.database.checkpoint.session import snapshot
 from taly.database.connection import Target
 from taly.database.programs import find_programs
@@ -36,16 +38,23 @@ class Proof:
     rows: int
 
 
-def verify(checkpoint: Checkpoint, target: Target, report: Report) -> Proof:
+def verify(
+    checkpoint: Checkpoint, target: Target, report: Report, where: OnRds | None = None
+) -> Proof:
     """Check every file, restore the backup into a scratch database, compare, drop it.
 
+    A backup that RDS has is restored into a temporary instance; `where` says how to ask.
     Raises VerificationFailed that names what differs, Refused without the right to create
     databases; the scratch database is gone in every case.
     """
     manifest = checkpoint.manifest
     _check_files(checkpoint)
     restored = manifest.backup.kind != "none"
-    if restored:
+    if manifest.backup.on_rds:
+        assert where is not None, "a backup on RDS needs somebody who may ask"
+        if wrong := check_on_rds(checkpoint, target, report, where):
+            raise _failed(checkpoint, wrong, reference="checkpoint-differs")
+    elif restored:
         _check_restored(checkpoint, target, report)
     return Proof(
         files=len(manifest.files),

@@ -12,8 +12,10 @@ from taly.database.restore.asides import aside_of
 from taly.database.restore.fence import Fence
 from taly.database.restore.going import Work
 from taly.database.restore.job import Job
+from taly.database.restore.outside import source_of
 from taly.database.restore.places import server_of
 from taly.errors import Interrupted, TalyError, VendorError, VendorRefused, VendorUnavailable
+from taly.model.ports import Say
 
 
 def back_out(work: Work, error: Exception) -> Exception:
@@ -38,11 +40,17 @@ def hang_up(work: Work) -> None:
 def remove_capture(job: Job, database: str) -> None:
     """Take the triggers and tables away by which a carry-over saw what changed in a database."""
 
+    take_away(job.place(database), job.work, tell_of(job))
+
+
+def tell_of(job: Job) -> Say:
+    """Tells how far the clearing up is, and goes on when it hears that it must stop."""
+
     def tell(note: str, fraction: float | None = None) -> None:
         with suppress(Interrupted):  # that it must stop is known
             job.say(note, fraction)
 
-    take_away(job.place(database), job.work, tell)
+    return tell
 
 
 def _left(work: Work) -> Iterator[str]:
@@ -57,6 +65,8 @@ def _left(work: Work) -> Iterator[str]:
     try:
         if not mine:  # the server does not answer, or a successor is at it, who clears it
             yield from _commands(work)
+            if source := source_of(work.job, work.start.checkpoint):
+                yield source.command
         elif aside_of(fence, work.job.run, work.job.database) is None:
             yield from _removed(work, fence)
     finally:
@@ -71,6 +81,8 @@ def _removed(work: Work, fence: Fence) -> Iterator[str]:
         lambda: work.bundle.discard() if work.bundle else None,
         lambda: remove_capture(job, job.database),  # it may have to wait for somebody's lock
     )
+    if source := source_of(job, work.start.checkpoint):
+        yield source.close(tell_of(job))
     for remove, command in zip(todo, _commands(work), strict=True):
         try:
             remove()

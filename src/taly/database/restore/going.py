@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
@@ -55,7 +55,9 @@ def go(work: Work) -> Mapping[str, str]:
     with ExitStack() as stack:
         renamer = stack.enter_context(work.fence.another(autocommit=False))
         if start.aside is None:
-            work.notes += make_side(job, work.fence, start)
+            made = make_side(job, work.fence, start)
+            work.start = start = replace(start, checkpoint=made.checkpoint)
+            work.notes += made.notes
             work.notes += dress(job, work.fence)
         correspondence = correspondence_of(job, start, work.incoming)
         work.bundle = _bundle(job, start)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -39,6 +39,8 @@ class Job:
     """None where nothing is done."""
     say: Say
     free: Free
+    environ: Mapping[str, str] = field(repr=False)
+    """For what a backup elsewhere needs: the credentials of AWS."""
 
     def now(self) -> datetime:
         """By the clock that the ledger's times are told by."""
@@ -112,4 +114,4 @@ def job_of(
     run = key.partition(":")[0]
     target = target_of(step.address, environ)
     named = at(target, database_of(target), session=session_name(work_name(run, step.component)))
-    return Job(step=step, run=run, target=named, clock=clock, say=say, free=free)
+    return Job(step=step, run=run, target=named, clock=clock, say=say, free=free, environ=environ)

@@ -8,6 +8,7 @@ import psycopg
 
 from taly.database.carry import can_carry
 from taly.database.checkpoint import copies
+from taly.database.checkpoint.create import COMPRESSED
 from taly.database.checkpoint.session import connected
 from taly.database.restore.fence import OTHER_SESSIONS, Fence
 from taly.database.restore.job import Job
@@ -159,6 +160,9 @@ def _check_room(job: Job, fence: Fence, start: Start, find: Find) -> None:
         )
     else:
         _check_disk(job, data, int(size * MARGIN) + SPARE_BYTES, "the side database", find)
+    if start.checkpoint is not None and start.checkpoint.manifest.backup.on_rds:
+        dumped = int(backup * COMPRESSED) + SPARE_BYTES
+        _check_disk(job, job.checkpoints, dumped, "a dump of the temporary instance", find)
     kept = int(start.live.bytes * RESCUE_SHARE) + SPARE_BYTES
     _check_disk(job, job.rescue, kept, "the rescue bundle", find)
 

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 from psycopg.sql import SQL, Composable, Identifier
@@ -18,6 +20,7 @@ from taly.database.programs import Programs, find_programs
 from taly.database.restore.beside import LOOK_S, Beside, beside
 from taly.database.restore.fence import Fence
 from taly.database.restore.job import Job
+from taly.database.restore.outside import dumped, source_of
 from taly.database.restore.start import Start, program_version
 from taly.errors import VendorRefused
 
@@ -31,16 +34,32 @@ COMMAND = "Command was: "
 SIZE = "SELECT pg_database_size(%s::oid)"
 
 
-def make_side(job: Job, fence: Fence, start: Start) -> tuple[str, ...]:
-    """Make it; returns what of owners, grants and comments could not be set.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What was made."""
 
-    Raises VendorRefused when the backup cannot be restored.
-    """
-    assert start.checkpoint is not None, "an undo makes none"
-    if start.checkpoint.manifest.backup.template:
-        _copied(job, fence, start.checkpoint)
-        return ()
-    return _restored(job, fence, start)
+    checkpoint: Checkpoint
+    """With the counts and checksums that the side database must have."""
+    notes: tuple[str, ...]
+    """What of owners, grants and comments could not be set, and what is left behind elsewhere."""
+
+
+def make_side(job: Job, fence: Fence, start: Start) -> Made:
+    """Make it; raises VendorRefused when the backup cannot be restored."""
+    checkpoint = start.checkpoint
+    assert checkpoint is not None, "an undo makes none"
+    if checkpoint.manifest.backup.template:
+        _copied(job, fence, checkpoint)
+        return Made(checkpoint=checkpoint, notes=())
+    source = source_of(job, checkpoint)
+    if source is None:
+        notes = _restored(job, fence, checkpoint, checkpoint.path / DUMP)
+        return Made(checkpoint=checkpoint, notes=notes)
+    with dumped(job, source, checkpoint) as found:
+        left = source.close(job.say)
+        notes = _restored(job, fence, found.checkpoint, found.folder)
+    behind = f"the temporary RDS instance was not deleted; delete it with: {left}"
+    return Made(checkpoint=found.checkpoint, notes=(*notes, *([behind] if left else ())))
 
 
 def _copied(job: Job, fence: Fence, checkpoint: Checkpoint) -> None:
@@ -61,13 +80,11 @@ def _copied(job: Job, fence: Fence, checkpoint: Checkpoint) -> None:
         )
 
 
-def _restored(job: Job, fence: Fence, start: Start) -> tuple[str, ...]:
-    assert start.checkpoint is not None
-    manifest = start.checkpoint.manifest
+def _restored(job: Job, fence: Fence, checkpoint: Checkpoint, folder: Path) -> tuple[str, ...]:
+    manifest = checkpoint.manifest
     copies.create_empty(job.target, job.side)
     oid = fence.oid_of(job.side)
     programs = find_programs(program_version(manifest, fence.server_version))
-    folder = start.checkpoint.path / DUMP
     with Restoring(job, programs, str(folder), fence.server_version // 10_000) as client:
         size = 0
         while not client.has_ended:

@@ -12,6 +12,7 @@ from taly.database.rescue.bundle import bundles
 from taly.database.restore.asides import Aside, aside_of, asides
 from taly.database.restore.fence import Fence
 from taly.database.restore.job import Job
+from taly.database.restore.outside import source_of
 from taly.errors import Refused, UsageError
 
 Find = Callable[..., None]
@@ -141,7 +142,12 @@ def _check_backup(job: Job, fence: Fence, checkpoint: Checkpoint, live: Live, fi
             LIST,
         )
     elif backup.kind == "dump":
+        if not (checkpoint.path / DUMP).is_dir():
+            find("restore-checkpoint-broken", f"{checkpoint.name} has no folder {DUMP}", LIST)
         _check_programs(checkpoint, live, find)
+    elif source := source_of(job, checkpoint):
+        _check_programs(checkpoint, live, find)
+        source.check(find)
     applied = [row.name for row in manifest.ledger if row.finished_at and not row.rolled_back_at]
     if digest(applied) != job.wanted:
         find(
@@ -155,8 +161,6 @@ LIST = "taly checkpoint list"
 
 
 def _check_programs(checkpoint: Checkpoint, live: Live, find: Find) -> None:
-    if not (checkpoint.path / DUMP).is_dir():
-        find("restore-checkpoint-broken", f"{checkpoint.name} has no folder {DUMP}", LIST)
     try:
         find_programs(program_version(checkpoint.manifest, live.server_version))
     except UsageError as error:
