@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from taly.errors import UsageError, VendorRefused, VendorUnavailable
-from taly.transport import CA_FILE, bundle, check_endpoint
+from taly.transport import (
+    CA_FILE,
+    UNTRUSTED,
+    UNTRUSTED_HINT,
+    bundle,
+    check_endpoint,
+    untrusted,
+)
 
 log = logging.getLogger(__name__)
 
@@ -184,6 +191,12 @@ def aws_errors(call: str) -> Iterator[None]:
         raise VendorRefused(message, reference="aws-request-invalid") from None
     except (BotoCoreError, ResponseParserError) as error:  # a proxy's HTML page, for one
         name = type(error).__name__
+        if why := untrusted(error):
+            raise VendorRefused(
+                f"{call}: the certificate shown is not trusted ({why}): nothing was sent",
+                reference=UNTRUSTED,
+                hint=UNTRUSTED_HINT,
+            ) from error
         raise VendorUnavailable(f"{call}: {name}: {error}", reference="aws-unreachable") from error
 
 

@@ -134,6 +134,25 @@ def _unreadable(ca_file: str, error: Exception) -> UsageError:
     )
 
 
+UNTRUSTED = "certificate-untrusted"
+UNTRUSTED_HINT = "set `ca_file` under [network] in taly.toml, if the authority is your own"
+
+
+def untrusted(error: BaseException) -> str:
+    """Why a certificate was not believed, in OpenSSL's words; empty when that is not what failed.
+
+    Then nothing was sent: the handshake comes first.
+    """
+    seen: BaseException | None = error
+    for _ in range(10):
+        if seen is None:
+            break
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return seen.verify_message or "it cannot be verified"
+        seen = seen.__cause__ or seen.__context__
+    return ""
+
+
 def with_ca(url: str, ca_file: str, environ: Mapping[str, str]) -> str:
     """A PostgreSQL URL that trusts `ca_file`, where it says nothing of its own.
 

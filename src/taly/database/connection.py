@@ -8,7 +8,14 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 import psycopg
 
 from taly.errors import Refused, UsageError, VendorRefused, VendorUnavailable
-from taly.transport import CA_FILE, SANDBOX_MARK, host_of, with_ca
+from taly.transport import (
+    CA_FILE,
+    SANDBOX_MARK,
+    UNTRUSTED,
+    UNTRUSTED_HINT,
+    host_of,
+    with_ca,
+)
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 10_000
@@ -26,6 +33,14 @@ FINAL = (
     "is not permitted to log in",
     "permission denied",
 )
+
+UNPROVEN = (
+    "certificate verify failed",
+    "server certificate for",
+    "root certificate file",
+    "server does not support SSL",
+)
+"""What libpq says where a certificate is wanted, and none or a wrong one is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +146,12 @@ def meaning(target: Target, error: psycopg.Error) -> VendorUnavailable | VendorR
             f"database {target.place}: {said}",
             reference="ledger-unreadable",
             hint=f"prisma migrate status, with {target.url_env}",
+        )
+    if any(text in said for text in UNPROVEN):
+        return VendorRefused(
+            f"database {target.place} does not prove who it is: {said}",
+            reference=UNTRUSTED,
+            hint=UNTRUSTED_HINT,
         )
     if any(text in said for text in FINAL):
         return VendorRefused(

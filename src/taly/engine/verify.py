@@ -21,6 +21,7 @@ from taly.model.environment import HealthCheck
 from taly.model.events import StepDone, StepFailed, StepProgressed, StepStarted, StepUnknown
 from taly.model.plan import Step
 from taly.model.ports import Clock, Failed, InFlight, Other, Probe, Provider, Wanted
+from taly.transport import untrusted
 
 REFERENCE = "verification-failed"
 VENDOR_DEADLINE_S = 180.0
@@ -183,6 +184,8 @@ def ask(health: HealthCheck, http: httpx2.Client) -> str:
         with http.stream("GET", health.url, timeout=REQUEST_TIMEOUT_S) as reply:
             body = _body(reply)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        if why := untrusted(error):
+            return f"its certificate is not trusted ({why})"
         return f"no answer ({type(error).__name__})"
     if reply.status_code != health.status:
         return f"HTTP {reply.status_code}, not {health.status}; body {_shown(body)}"

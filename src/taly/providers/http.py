@@ -12,7 +12,7 @@ import stamina
 
 from taly.errors import VendorRefused, VendorUnavailable
 from taly.model.ports import Clock
-from taly.transport import certificates, is_loopback
+from taly.transport import UNTRUSTED, UNTRUSTED_HINT, certificates, is_loopback, untrusted
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +153,12 @@ class VendorHttp:
             log.debug("%s %s: %d in %.2f s", self.vendor, call, reply.status_code, took)
         except httpx2.HTTPError as error:
             log.debug("%s %s: %s", self.vendor, call, type(error).__name__)
+            if why := untrusted(error):
+                raise VendorRefused(
+                    f"{self.vendor}: its certificate is not trusted ({why}): nothing was sent",
+                    reference=UNTRUSTED,
+                    hint=UNTRUSTED_HINT,
+                ) from error
             raise VendorUnavailable(
                 f"{self.vendor}: no answer to {call} ({type(error).__name__})",
                 reference=f"{self.vendor}-unreachable",
