@@ -62,6 +62,9 @@ def settings_page() -> str:
         "| `environment` | required | The environment's name, e.g. `production`. |\n"
         "| `store` | `.taly/store.db` beside the file | Where runs are kept: a file, or "
         "`postgresql://…` for a team; as a table as in `[secrets]` where it holds a password. |\n"
+        "| `shared` |  | `s3://bucket/prefix` of a team without such a PostgreSQL: its lock, "
+        "releases and runs. [Share it](../how-to/share-with-a-team.md). |\n"
+        "| `shared_region` |  | AWS region of that bucket; else AWS_REGION. |\n"
         "| `sandbox.control` |  | Only in a sandbox: its control API, whose clock taly keeps. |\n",
         "## [policy]\n",
         _table(PolicySettings),

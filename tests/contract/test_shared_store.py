@@ -385,7 +385,7 @@ def test_other_machines_runs_are_still_shown_without_the_shared_place(
 def test_the_queue_for_workers_is_refused(anna: Machine) -> None:
     with pytest.raises(UsageError) as refusal:
         anna.store.submit_run(CHAIN, anna.owner, at=NOON, version="1", fits={})
-    assert refusal.value.reference == "shared-no-workers"
+    assert refusal.value.reference == "store-local"
 
 
 # Names, records, marks

@@ -355,6 +355,6 @@ def _no_workers() -> UsageError:
     return UsageError(
         "workers take runs from a store that all of them reach, and this one is one machine's: "
         "with `shared` each run works where it was started",
-        reference="shared-no-workers",
+        reference="store-local",
         hint='set store = "postgresql://…" in taly.toml',
     )
