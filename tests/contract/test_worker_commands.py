@@ -1,6 +1,7 @@
 """The commands about workers, on a store alone: no vendor is there to be asked."""
 
 import json
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,17 +16,20 @@ from taly.app.context import Context, open_context
 from taly.app.plans import Planned
 from taly.app.runs import load_run
 from taly.cli import main
+from taly.cli import worker as cli_worker
 from taly.engine.owner import Owner
 from taly.engine.store import Lease, Store, WorkerRow, open_store
-from taly.engine.worker import Refusal
+from taly.engine.worker import Refusal, Said
 from taly.errors import ExitCode, Refused, UsageError
 from taly.model.check import Finding, Severity
 from taly.model.events import (
     CancelRequested,
     Event,
     Outcome,
+    Recorded,
     RunFinished,
     StepFailed,
+    StepProgressed,
     StepStarted,
     StepUnknown,
 )
@@ -148,6 +152,65 @@ def test_two_files_of_one_environment_or_of_two_stores_are_no_worker(
     other = write(folder / "other")
     told = said(capsys, ExitCode.USAGE, "worker", "--config", "taly.toml", "--config", str(other))
     assert "worker-configs" in told
+
+
+# The process
+
+
+class Drained:
+    drains = 0
+
+    def drain(self) -> None:
+        self.drains += 1
+
+
+def test_told_once_it_drains_and_told_twice_it_leaves_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(cli_worker.os, "_exit", left.append)
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
+    one = Drained()
+    try:
+        cli_worker.heed_signals(one)
+        signal.raise_signal(signal.SIGTERM)
+        assert (one.drains, left) == (1, [])
+        signal.raise_signal(signal.SIGINT)
+        assert left == [ExitCode.INTERRUPTED]
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def test_it_logs_a_line_a_thing(capsys: pytest.CaptureFixture[str]) -> None:
+    def heard(event: Event) -> Said:
+        recorded = Recorded(seq=3, at=NOON, fence=2, event=event)
+        return Said(at=NOON, what="event", text="", run="run-1", recorded=recorded)
+
+    lines = [
+        Said(at=NOON, what="started", text="ops1 serves production"),
+        heard(StepStarted(step="roll-back:web")),
+        heard(StepProgressed(step="roll-back:web", note="half")),
+        heard(StepFailed(step="roll-back:web", reason="no", reference="x")),
+        heard(RunFinished(outcome="failed")),
+        Said(at=NOON, what="finished", text="failed", run="run-1"),
+    ]
+    for as_json in (False, True):
+        tell = cli_worker.teller(as_json, lambda _: WEB)
+        for line in lines:
+            tell(line)
+    plain, documents = [], []
+    for printed in capsys.readouterr().out.splitlines():
+        (documents if printed.startswith("{") else plain).append(printed)
+    assert plain == [
+        "2026-01-01T12:00:00Z  ops1 serves production",
+        "2026-01-01T12:00:00Z  run-1  roll back web: started",
+        "2026-01-01T12:00:00Z  run-1  roll back web: FAILED: no",
+        "2026-01-01T12:00:00Z  run-1  failed",
+    ]
+    read = [json.loads(one) for one in documents]
+    check("worker-log", *read)
+    assert [one["what"] for one in read] == ["started", "event", "event", "finished"]
 
 
 # What a worker takes over of a taly.toml, and what it does not

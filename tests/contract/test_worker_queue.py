@@ -234,6 +234,16 @@ def test_what_one_worker_refuses_another_may_see_better(yard: Yard) -> None:
     assert blind.what().count("took") == 2
 
 
+def test_no_secret_is_kept_or_logged_of_why_a_run_was_refused(yard: Yard) -> None:
+    said = "no answer from postgresql://app:hunter2@db/app, token=hunter2"
+    hand = yard.hire("w", refuses=lambda _: Refusal(reference="x", message=said, hint=said))
+    run = yard.ended(yard.submit())
+    until(lambda: "refused" in hand.what())
+    assert "no answer from postgresql://" in run.refused
+    kept = (run.refused, *(line.text for line in hand.said), *map(str, yard.store.events(run.id)))
+    assert not [text for text in kept if "hunter2" in text]
+
+
 def test_a_run_that_was_begun_is_not_checked_again(yard: Yard) -> None:
     run_id = yard.submit()
     lease = yard.store.take_waiting(run_id, ANA, at=NOON, lease_s=20)

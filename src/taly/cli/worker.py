@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 from rich.markup import escape
@@ -19,7 +19,7 @@ from taly.errors import ExitCode
 
 if TYPE_CHECKING:
     from taly.engine.store import WorkerRow
-    from taly.engine.worker import Said, Worker
+    from taly.engine.worker import Said
     from taly.model.plan import Plan
 
 
@@ -55,14 +55,23 @@ def worker(configs: tuple[str, ...], store: str, name: str, as_json: bool) -> in
     name = name or f"{socket.gethostname()}-{os.getpid()}"
     given = configs or tuple(filter(None, [os.environ.get("TALY_CONFIG", "")]))
     queue, served = serve(given, store, name=name)
-    tell = _teller(as_json, served[0].store.plan)
+    tell = teller(as_json, served[0].store.plan)
     one = Worker(store=queue, served=served, name=name, say=tell)
-    _heed_signals(one)
+    heed_signals(one)
     one.work()
     return int(ExitCode.OK)
 
 
-def _heed_signals(one: "Worker") -> None:
+class Drains(Protocol):
+    """What can be told to end in good order."""
+
+    def drain(self) -> None:
+        """Take no more runs."""
+        ...
+
+
+def heed_signals(one: Drains) -> None:
+    """At the first SIGTERM or Ctrl-C drain; at the second leave at once."""
     told: list[int] = []
 
     def heed(number: int, _: FrameType | None) -> None:
@@ -75,8 +84,8 @@ def _heed_signals(one: "Worker") -> None:
     signal.signal(signal.SIGINT, heed)
 
 
-def _teller(as_json: bool, plan_of: Callable[[str], "Plan"]) -> Callable[["Said"], None]:
-    """Prints one line a thing that a worker says, on stdout: its log is its data."""
+def teller(as_json: bool, plan_of: Callable[[str], "Plan"]) -> Callable[["Said"], None]:
+    """What prints a line for each thing that a worker says, on stdout: its log is its data."""
     names: dict[str, dict[str, str]] = {}
 
     def step_names(run_id: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ import taly
 from taly.engine.execution import Execution
 from taly.engine.journal import Heartbeat
 from taly.engine.owner import Owner
+from taly.engine.redaction import without_secrets
 from taly.engine.runner import Engine
 from taly.engine.store.port import Lease, RunSummary, Store, WorkerRow
 from taly.errors import LeaseLost, OutcomeUnknown, TalyError
@@ -43,16 +44,17 @@ class Refusal:
     hint: str = ""
 
     def as_text(self) -> str:
-        """For the run's row."""
-        return json.dumps(
-            {"reference": self.reference, "message": self.message, "hint": self.hint},
-            ensure_ascii=False,
-        )
+        """For the run's row: vendors repeat what they were given, secrets too."""
+        said = {"reference": self.reference, "message": self.message, "hint": self.hint}
+        clean = {name: without_secrets(text) for name, text in said.items()}
+        return json.dumps(clean, ensure_ascii=False)
 
     @classmethod
     def of_text(cls, text: str) -> "Refusal":
         """As the run's row has it."""
-        return cls(**json.loads(text))
+        found = json.loads(text)
+        names = ("reference", "message", "hint")
+        return cls(**{name: str(found.get(name, "")) for name in names})
 
 
 class Served(Protocol):
@@ -331,7 +333,8 @@ class Worker:
         self._store.beat(replace(self._row, draining=self._draining))
 
     def _say(self, what: str, text: str, *, run: str = "") -> None:
-        self._say_line(Said(at=datetime.now(UTC), what=what, text=text, run=run))
+        clean = without_secrets(text)
+        self._say_line(Said(at=datetime.now(UTC), what=what, text=clean, run=run))
 
 
 def misfits(run: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
