@@ -64,7 +64,7 @@ def _is_migrations_own(move: Move, work: Work) -> bool:
     """Whether nothing was written after the migration, as far as can be told without a key."""
     if move.since is None or move.since.window_end is None:
         return False
-    after = rowsql.since(move.since.window_end)
+    after = f"{rowsql.since(move.since.window_end)} OR {rowsql.before_window(move.since)}"
     return not rows(move.source, f"SELECT FROM {_place(work, live=True)} WHERE {after} LIMIT 1")
 
 

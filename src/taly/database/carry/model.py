@@ -20,6 +20,9 @@ class Since:
     """The first transaction after the migration; None = not known, then all is the users' work."""
     snapshot: str
     """`pg_current_snapshot()` as text."""
+    window_start: int | None = None
+    """The first transaction that may be the migration's, where making the backup took longer than
+    its instant; None = all since the instant."""
     leaves: bool = False
     """Whether what was written in the window was nobody's work but ours: the backup's version of a
     row stays, and the other one is not rescued. So it is in an undo."""

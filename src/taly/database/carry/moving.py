@@ -65,7 +65,8 @@ class Move:
         """Condition: the row was written in the migration window, or before it."""
         if self.since is None or self.since.window_end is None:
             return "false"
-        return f"NOT ({rowsql.since(self.since.window_end)})"
+        before = rowsql.before_window(self.since)
+        return f"NOT ({rowsql.since(self.since.window_end)} OR {before})"
 
     def stage_all(self, work: Work) -> int:
         """Stage every row, whole: for a table whose rows no key finds again."""

@@ -1,5 +1,6 @@
 """SQL over one row: its key, its hash, its values, the same on both sides."""
 
+from taly.database.carry.model import Since
 from taly.database.carry.sql import array, lit, q
 from taly.database.carry.work import COLLATED, Column, Part, Work, Works
 
@@ -129,6 +130,13 @@ def parts_of(work: Work) -> tuple[str, str]:
         return "NULL::text[]", "NULL::boolean[]"
     values = array(f"s.{q(part.name)}::text" for part in work.parts)
     return values, array((differs(work, part) for part in work.parts), "boolean")
+
+
+def before_window(since_: Since) -> str:
+    """Condition: the row was written since the backup, and before a migration could begin."""
+    if since_.window_start is None:
+        return "false"
+    return f"({since(since_.xmin)} AND NOT ({since(since_.window_start)}))"
 
 
 def since(xid: int) -> str:

@@ -100,6 +100,7 @@ def since_of(start: Start) -> Since | None:
         xmin=manifest.instant.xmin,
         window_end=after.instant.xmin if after else None,
         snapshot=manifest.instant.snapshot,
+        window_start=manifest.window.xmin if manifest.window else None,
     )
 
 
