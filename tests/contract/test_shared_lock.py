@@ -339,6 +339,20 @@ def test_without_s3_nobody_acts_beyond_the_lease(stage: Stage) -> None:
     assert "taly resume run-000001" in stopped.value.message
 
 
+def test_credentials_that_ran_out_stop_a_run_as_silence_does(stage: Stage) -> None:
+    """The run is under way: it is no user's mistake, and it can be resumed."""
+    offset = [0.0]
+    lock = stage.lock(tick=lambda: monotonic_s() + offset[0])
+    lock.take(holding(lease_s=20))
+    stage.fault("refuse", count=99, status=403, code="ExpiredToken")
+    offset[0] = 15
+    with pytest.raises(OutcomeUnknown, match="ExpiredToken"):
+        lock.check()
+    with pytest.raises(UsageError, match="ExpiredToken") as refusal:
+        stage.lock().take(holding("run-000002"), lambda _: True)
+    assert refusal.value.reference == "shared-refused"
+
+
 def test_a_lock_that_somebody_removed_is_lost(stage: Stage) -> None:
     lock = stage.lock()
     lock.take(holding())

@@ -16,7 +16,7 @@ from typing import Literal
 from taly.engine.journal import monotonic_s
 from taly.engine.shared.holding import Holding, from_json, held_by, locked, to_json
 from taly.engine.shared.objects import Changed, Objects, Stored, unreachable
-from taly.errors import LeaseLost, OutcomeUnknown
+from taly.errors import LeaseLost, OutcomeUnknown, TalyError
 
 PATIENCE = 1.1
 """A taker waits for this many leases: quartz clocks that differ by 10 % would be broken."""
@@ -175,7 +175,7 @@ class EnvironmentLock:
             return
         try:
             self.renew()
-        except OutcomeUnknown as error:
+        except TalyError as error:  # refused too, as when credentials ran out: a run is under way
             raise unreachable(
                 f"the lock of {self._environment} in {self._objects.place} could not be renewed "
                 f"for {self.age_s():.0f} s and may be another's soon: {mine.run} stopped where it "

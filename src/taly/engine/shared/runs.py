@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -18,6 +19,8 @@ log = structlog.get_logger(__name__)
 FINISHED, PROGRESS, CANCEL = "audit.jsonl", "progress.jsonl", "cancel"
 FRESH_S = 1.0
 ALL = 2**31 - 1
+READERS = 8
+"""Runs that are read at the same time."""
 
 
 class SharedRuns:
@@ -53,23 +56,37 @@ class SharedRuns:
         except Changed:
             log.debug("a finished run was shared before", run=run_id)
 
-    def others(self) -> list[RunSummary]:
-        """The runs of other machines; what this one finished and could not share goes there now."""
+    def others(self, limit: int) -> list[RunSummary]:
+        """The newest runs of other machines, in no order.
+
+        What this one finished and could not share goes there now.
+        """
         known = self._listing()
         if known is None:
             return [Audit(text=one.read_bytes(), place=str(one)).summary for one in self._copies()]
         own = {one.id: one for one in self._local.runs(self._environment, limit=ALL)}
         finished = {run_id for run_id, name in known if name == FINISHED}
         under_way = {run_id for run_id, name in known if name == PROGRESS} - finished
-        for one in own.values():
-            if one.outcome is not None and one.id not in finished:
+        self._catch_up([one for one in own.values() if one.outcome and one.id not in finished])
+        newest = sorted((finished | under_way) - own.keys(), reverse=True)[:limit]
+        with ThreadPoolExecutor(READERS) as pool:  # a fresh CI runner has no copies yet
+            audits = pool.map(
+                lambda run_id: (
+                    self._finished(run_id)
+                    if run_id in finished
+                    else self._fetched(run_id, PROGRESS)
+                ),
+                newest,
+            )
+        return [audit.summary for audit in audits if audit is not None]
+
+    def _catch_up(self, untold: list[RunSummary]) -> None:
+        for one in untold:
+            try:
                 self.tell(one.id)
-        found = [self._finished(run_id).summary for run_id in sorted(finished - own.keys())]
-        for run_id in sorted(under_way - own.keys()):
-            audit = self._fetched(run_id, PROGRESS)
-            if audit is not None:
-                found.append(audit.summary)
-        return found
+            except TalyError as error:
+                self._notice(f"{one.id} could not be shared: {error.message}")
+                return
 
     def one(self, run_id: str) -> Audit:
         """A run of another machine, as far as it told; UsageError `run-unknown`."""

@@ -22,7 +22,7 @@ from taly.engine.store.database import Database
 from taly.engine.store.names import run_id_after
 from taly.engine.store.port import Lease, Marked, RecordedRelease, RunSummary
 from taly.engine.store.sql import SqlStore
-from taly.errors import LeaseLost, UsageError
+from taly.errors import LeaseLost, OutcomeUnknown, UsageError
 from taly.model.events import CancelRequested, Event, Identity, Recorded, RunFinished
 from taly.model.plan import Plan
 
@@ -234,14 +234,17 @@ class SharedStore(SqlStore):
         """The newest runs of all machines first."""
         team = self.team(environment)
         found = self._local.runs(environment, limit=limit)
-        found += [self._alive(team, one) for one in team.runs.others()]
+        found += [self._alive(team, one) for one in team.runs.others(limit)]
         return sorted(found, key=lambda one: one.id, reverse=True)[:limit]
 
     def _alive(self, team: Team, run: RunSummary) -> RunSummary:
         """Another machine's run, with whether it has the lock."""
         if run.outcome is not None:
             return run
-        look = team.lock.read()
+        try:
+            look = team.lock.read()
+        except OutcomeUnknown:
+            return run
         if look.holding is None or look.holding.run != run.id or look.verdict != "alive":
             return run
         return replace(run, owner=look.holding.owner, lease_left_s=look.holding.lease_s)
