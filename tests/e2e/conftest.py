@@ -15,6 +15,7 @@ import pytest
 from taly.sandbox.client import ControlClient
 from taly.sandbox.running import Running, is_claimed
 from taly.sandbox.serve import Wish, start_detached
+from tests.forked import Forked, run
 
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_START")
 END_S = 30.0
@@ -54,20 +55,29 @@ class Sandbox:
         self, *arguments: str, timeout_s: float = 120.0, **more_environment: str
     ) -> "subprocess.CompletedProcess[str]":
         """Run taly as a user does, in the sandbox's directory, with no terminal."""
-        return subprocess.run(
+        return run(
             [sys.executable, "-m", "taly", *arguments],
             cwd=self.directory,
             env=self.environment(**more_environment),
+            timeout_s=timeout_s,
+        )
+
+    def real_taly(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """The same in a process that imports for itself all that it needs."""
+        return subprocess.run(
+            [sys.executable, "-m", "taly", *arguments],
+            cwd=self.directory,
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=120.0,
             check=False,
         )
 
     def start_taly(self, *arguments: str) -> "subprocess.Popen[str]":
         """The same without waiting: for tests that kill it or run two at once."""
-        return subprocess.Popen(
+        return Forked(
             [sys.executable, "-m", "taly", *arguments],
             cwd=self.directory,
             env=self.environment(),
@@ -101,7 +111,8 @@ def bring_up(directory: Path, scenario: str, speed: float | None) -> Sandbox:
         file = directory.with_suffix(".toml")
         file.write_text(scenario, "utf-8")
         scenario = str(file)
-    running = start_detached(Wish(scenario=scenario, directory=str(directory), speed=speed))
+    wish = Wish(scenario=scenario, directory=str(directory), speed=speed)
+    running = start_detached(wish, popen=Forked)
     control = ControlClient(running.control, running.token)
     return Sandbox(running=running, control=control, environ=control.environ())
 
@@ -114,7 +125,7 @@ def eventually() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def _shared_sandboxes(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, prepared_cluster: None
 ) -> Iterator[Callable[[str, float | None], Sandbox]]:
     kept: dict[tuple[str, float | None], Sandbox] = {}
 

@@ -37,7 +37,7 @@ def play(box: Sandbox, commands: list[list[str]]) -> str:
             json.loads(box.taly("runs", "--json").stdout)["runs"][0]["id"] if "RUN" in words else ""
         )
         typed = [run if word == "RUN" else word for word in words]
-        done = box.taly(*typed, *(["--yes"] if words[0] in ASKS else []))
+        done = box.real_taly(*typed, "--yes") if words[0] in ASKS else box.taly(*typed)
         assert done.returncode == 0, f"{typed}: {done.stdout}{done.stderr}"
         said = done.stdout
     return said

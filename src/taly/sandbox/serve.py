@@ -81,8 +81,10 @@ def told_by_signals() -> threading.Event:
     return told
 
 
-def start_detached(wish: Wish) -> Running:
-    """Start a background process and return once it is ready.
+def start_detached(
+    wish: Wish, popen: "Callable[..., subprocess.Popen[bytes]]" = subprocess.Popen
+) -> Running:
+    """Start a background process, with `popen`, and return once it is ready.
 
     Raises the error for which it could not start, or UsageError with the end of its log.
     """
@@ -91,7 +93,7 @@ def start_detached(wish: Wish) -> Running:
     reading, writing = os.pipe()
     log = directory / LOG
     with log.open("wb") as output:
-        child = subprocess.Popen(
+        child = popen(
             [sys.executable, "-m", "taly.sandbox.serve", json.dumps(asdict(wish)), str(writing)],
             stdin=subprocess.DEVNULL,
             stdout=output,
