@@ -2,6 +2,10 @@
 
 import json
 import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +13,8 @@ from typing import Any
 
 import pytest
 from tests.e2e.test_json_docs import check
-from tests.engine_world import NOON, plan, step
+from tests.engine_world import NOON, FakeVendor, RealTime, plan, step
+from tests.fleet_worker import ServedWorld
 
 from taly.app import remote, workers
 from taly.app.context import Context, open_context
@@ -18,8 +23,9 @@ from taly.app.runs import load_run
 from taly.cli import main
 from taly.cli import worker as cli_worker
 from taly.engine.owner import Owner
+from taly.engine.runner import Engine
 from taly.engine.store import Lease, Store, WorkerRow, open_store
-from taly.engine.worker import Refusal, Said
+from taly.engine.worker import Refusal, Said, Worker
 from taly.errors import ExitCode, Refused, UsageError
 from taly.model.check import Finding, Severity
 from taly.model.events import (
@@ -364,6 +370,42 @@ def test_what_the_policy_takes_back_is_queued_and_followed(
     assert did == f"taken back by {waiting.id}"
     assert waiting.by == "ana", "as whoever began the run"
     assert remote.taken_back_by(context, run) == waiting.id
+
+
+def test_a_run_that_was_left_is_handed_to_a_worker_and_followed(
+    folder: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process of its own, as whoever types it."""
+    monkeypatch.setenv("TALY_STORE", postgres_url)
+    store, queue, runs = (open_store(postgres_url) for _ in range(3))
+    left = store.create_run(WEB, ANA, at=NOON, version="1", lease_s=20)
+    store.let_go(left)
+    world, owner = FakeVendor(clock=RealTime()), Owner.here("worker w")
+    providers = {"netlify": world}
+    engine = Engine(store=runs, providers=providers, clock=world.clock, owner=owner)
+    fits = workers.fits_of(open_context(environ={}))
+    one = ServedWorld(engine=engine, store=runs, clock=world.clock, fits=fits)
+    worker = Worker(store=queue, served=[one], name="w", say=lambda _: None, poll_s=0.02)
+    thread = threading.Thread(target=worker.work)
+    thread.start()
+    try:
+        while not store.workers():
+            time.sleep(0.01)
+        done = subprocess.run(
+            [sys.executable, "-m", "taly", "resume", left.run_id, "--remote"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        worker.drain()
+        thread.join(20)
+        for opened in (store, queue, runs):
+            opened.close()
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert "continued by worker w" in done.stderr
+    assert [op["component"] for op in world.writes()] == ["web"]
 
 
 # Asking and stopping

@@ -43,6 +43,7 @@ class SqlStore(SqlWorkers, SqlTrail):
         self, plan: Plan, owner: Owner, *, at: datetime, version: str, fits: Mapping[str, str]
     ) -> str:
         """As `create_run`, and leave the run to workers; its id."""
+        # A lease of no time: it is nobody's at once.
         return self._create(plan, owner, at, version, 0.0, fits).run_id
 
     def _create(
@@ -84,8 +85,6 @@ class SqlStore(SqlWorkers, SqlTrail):
                 run_id = run_id_after(run_id)  # another environment's run took the name just now
             lease = Lease(run_id=run_id, fence=1, lease_s=lease_s)
             self._write(tx, lease, [(at, started)], after=0)
-            if fits is not None:
-                tx.rows("let_go", id=run_id, fence=lease.fence)
             return lease
 
         # Not again: after a lost answer we could not tell our own lock from another's.
