@@ -64,6 +64,10 @@ def _compare(target: psycopg.Connection, scratch: Scratch, work: Work, *, leaves
     s, v, m = (scratch.at(kind, work) for kind in "svm")
     plain = [(i, one) for i, one in enumerate(work.columns) if not one.converted]
     new = "'rejected'" if work.required else "'new'"
+    join, untouched = "", ""
+    if work.n in scratch.read_otherwise:
+        join = f" LEFT JOIN {scratch.at('l', work)} l ON l.k = s.k"
+        untouched = f" WHEN {_untouched(work)} THEN 'left'"
     first = f"t.{q(work.target_key[0])}"
     run(
         target,
@@ -71,11 +75,27 @@ def _compare(target: psycopg.Connection, scratch: Scratch, work: Work, *, leaves
         f" {lit(_missing(work))} WHEN 'window' THEN {lit(WINDOW)} ELSE '' END, false"
         f" FROM (SELECT v.i, CASE WHEN {first} IS NULL THEN {new}"
         f" WHEN {same(list(enumerate(work.columns)))} THEN 'unchanged'"
-        f" WHEN s.late AND ({'true' if leaves else same(plain)}) THEN 'left'"
+        f"{untouched} WHEN s.late AND ({'true' if leaves else same(plain)}) THEN 'left'"
         f" WHEN s.late THEN 'window' ELSE 'changed' END AS verdict"
         f" FROM {v} v JOIN {s} s USING (i)"
-        f" LEFT JOIN {work.target_only}{q(*work.target)} t ON {matches(work)}) j",
+        f" LEFT JOIN {work.target_only}{q(*work.target)} t ON {matches(work)}{join}) j",
     )
+
+
+def _untouched(work: Work) -> str:
+    """Condition: the row reads as the rollback left it, so the target's own version stays.
+
+    Of a column of which that is not known, both sides must read the same.
+    """
+    raw = {part.column: f"s.x[{j}]" for j, part in enumerate(work.parts, 1) if part.column >= 0}
+    conditions = ["l.k IS NOT NULL"]
+    for i, column in enumerate(work.columns):
+        text = raw.get(i, f"s.c{i}")
+        conditions.append(
+            f"CASE WHEN l.known[{i + 1}] THEN {text} IS NOT DISTINCT FROM l.b[{i + 1}]"
+            f" ELSE {same([(i, column)])} END"
+        )
+    return " AND ".join(conditions)
 
 
 def same(columns: list[tuple[int, Column]]) -> str:

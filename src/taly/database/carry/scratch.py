@@ -19,14 +19,16 @@ class Scratch:
 
     def __init__(self, name: str) -> None:
         self.schema = schema_of(name)
+        self.read_otherwise: set[int] = set()
+        """Numbers of the tables that have rows in `l`."""
 
     def at(self, kind: str, work: Work) -> str:
         """One of them, qualified and quoted.
 
         `s` staged text, `v` the same typed, `m` verdicts, `o` old versions, `d` keys to delete,
         `w` keys to look at, `b` buckets, `c` candidates: for one pass. `f` fates, `r` rescued rows,
-        `p` rescued parts, `a` keys that are absent in the source without having been deleted;
-        these stay until the end.
+        `p` rescued parts, `a` keys that are absent in the source without having been deleted, `l`
+        how rows read there that nobody has written since; these stay until the end.
         """
         return q(self.schema, f"{kind}_{work.n}")
 
@@ -43,7 +45,7 @@ class Scratch:
         run(connection, f"DROP SCHEMA IF EXISTS {q(self.schema)} CASCADE")
 
     def _staying(self, work: Work) -> list[str]:
-        f, r, p, a = (self.at(kind, work) for kind in "frpa")
+        f, r, p, a, left = (self.at(kind, work) for kind in "frpal")
         key = "kh bigint NOT NULL, k text[]"
         return [
             f"CREATE UNLOGGED TABLE {f} ({key}, h bigint, fate text NOT NULL, why text NOT NULL,"
@@ -54,6 +56,7 @@ class Scratch:
             f"CREATE UNLOGGED TABLE {p} ({key}, x text[], xd boolean[])",
             f"CREATE INDEX ON {p} (kh)",
             f"CREATE UNLOGGED TABLE {a} (k text[])",
+            f"CREATE UNLOGGED TABLE {left} (k text[], b text[], known boolean[])",
         ]
 
     def stage(self, connection: psycopg.Connection, work: Work) -> None:

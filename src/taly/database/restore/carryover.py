@@ -1,6 +1,6 @@
 """What the carry-over is told: which tables correspond, since when, and where the rest goes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from taly.database.checkpoint.folder import MIGRATIONS, Checkpoint
 from taly.database.checkpoint.pending import UP
 from taly.database.checkpoint.session import snapshot
 from taly.database.connection import Target
-from taly.database.rescue.bundle import Bundle, bundles
+from taly.database.rescue.bundle import Bundle, RescuedRow, bundles
+from taly.database.rescue.manifest import TableFacts
 from taly.database.restore.job import Job
 from taly.database.restore.start import Start
 from taly.database.snapshot import read_catalog
@@ -108,17 +109,28 @@ def carry_of(
     job: Job, start: Start, incoming: str, bundle: Bundle, correspondence: Correspondence
 ) -> Carry:
     """The carry-over from the live database to the one that takes its place."""
+    since = since_of(start)
     return Carry(
         job.target,
         job.place(incoming),
         correspondence,
-        since_of(start),
+        since,
         bundle,
         name=job.work,
         say=job.say,
         schema_of_ledger=job.target.schema,
         absent=_absent(job) if job.undoes else (),
+        otherwise=_otherwise(job) if job.undoes and since is None else (),
     )
+
+
+def _rescued(job: Job) -> Iterator[tuple[tuple[str, str], TableFacts, RescuedRow]]:
+    """What the run to be undone has rescued of tables with a key."""
+    for reader in bundles(job.rescue, job.undoes):
+        if reader.manifest.component == job.step.component:
+            for table in (one for one in reader.tables if one.key):
+                for row in reader.rows(table):
+                    yield (table.table_schema, table.name), table, row
 
 
 def _absent(job: Job) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]:
@@ -126,15 +138,22 @@ def _absent(job: Job) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]:
 
     Nobody has deleted them, so they stay where they are, in the database that comes back.
     """
-    for reader in bundles(job.rescue, job.undoes):
-        if reader.manifest.component != job.step.component:
-            continue
-        for table in (one for one in reader.tables if one.key):
-            for row in reader.rows(table):
-                if row.kind == "row" and row.base is None:
-                    values = row.row
-                    key = tuple(str(values[name]) for name in table.key)
-                    yield (table.table_schema, table.name), key
+    for name, table, row in _rescued(job):
+        if row.kind == "row" and row.base is None:
+            yield name, tuple(str(row.row[column]) for column in table.key)
+
+
+def _otherwise(
+    job: Job,
+) -> Iterator[tuple[tuple[str, str], Mapping[str, str | None], Mapping[str, str | None]]]:
+    """Rows that the run to be undone left as the backup had them, or converted, and how they read.
+
+    Where transaction ids do not tell who wrote last, this tells whether somebody has since: if not,
+    the version in the database that comes back is the one that is right.
+    """
+    for name, _, row in _rescued(job):
+        if row.kind in ("row", "columns") and row.base is not None:
+            yield name, row.row, row.base
 
 
 def _texts(
