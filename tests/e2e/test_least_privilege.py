@@ -18,6 +18,8 @@ SERVICES = {
     "CloudFormation": "cloudformation",
     "Lambda": "lambda",
     "SSM": "ssm",
+    "IAM": "iam",
+    "STS": "sts",
 }
 S3_READS = {"s3:GetObject", "s3:ListBucket"}
 """S3's requests are told apart by their query; a HEAD needs GetObject."""
@@ -28,6 +30,8 @@ ONLY_SOMETIMES = {
     "ssm:GetParameter": "get_parameter",
 }
 """Not called in an ordinary rollback: the method in the code that calls it."""
+NEEDS_NONE = {"sts:GetCallerIdentity"}
+"""AWS asks for no permission here, and denies it to nobody."""
 BY_AWS = {"iam:PassRole"}
 """Asked of the caller by App Runner and CloudFormation, when there is a role."""
 
@@ -53,12 +57,13 @@ def test_the_policies_are_what_a_rollback_calls(sandbox: Callable[..., Sandbox])
     assert done.returncode == ExitCode.OK, done.stderr
     said = json.loads(box.taly("permissions", "--json").stdout)
     check("permissions", said)
-    read, write = allowed(said["read"]), allowed(said["write"])
+    read, write, check_ = (allowed(said[part]) for part in ("read", "write", "check"))
     reads = {action for action, wrote in called(box) if not wrote}
     writes = {action for action, wrote in called(box) if wrote}
-    assert reads - write <= read, "called, and not in the first policy"
+    assert reads >= NEEDS_NONE | check_, "the plan did not ask what is allowed"
+    assert reads - write - check_ - NEEDS_NONE <= read, "called, and not in the first policy"
     assert writes <= write, "called, and not in the second policy"
-    unused = (read | write) - reads - writes - S3_READS - BY_AWS
+    unused = (read | write | check_) - reads - writes - S3_READS - BY_AWS
     assert unused == set(ONLY_SOMETIMES), "in a policy, and never called"
     told_of(box, json.loads(done.stdout)["run"])
 

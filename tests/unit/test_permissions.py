@@ -188,12 +188,14 @@ class TestCommand:
     ) -> None:
         path = str(file(tmp_path, ("apprunner", COMPONENTS["apprunner"])))
         found = []
-        for part in ([], ["--only", "read"], ["--only", "write"]):
+        for part in ([], ["--only", "read"], ["--only", "write"], ["--only", "check"]):
             assert run(["permissions", "--config", path, "--format", "iam", *part]) == 0
             found.append(json.loads(capsys.readouterr().out))
-        both, read, write = found
-        assert both["Version"] == "2012-10-17"
-        assert both["Statement"] == read["Statement"] + write["Statement"]
+        whole_, read, write, check = found
+        assert whole_["Version"] == "2012-10-17"
+        parts = read["Statement"] + write["Statement"] + check["Statement"]
+        assert whole_["Statement"] == parts
+        assert actions(check) == {"iam:SimulatePrincipalPolicy"}
 
     def test_without_aws_there_is_no_policy(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -18,6 +18,8 @@ from taly.providers.vercel import permissions as vercel
 
 Policy = Mapping[str, object]
 
+CHECKING = ("iam:SimulatePrincipalPolicy",)
+"""Besides sts:GetCallerIdentity, which everybody may call and nobody can be denied."""
 POLICY_LIMIT = 6144
 """Characters of a managed policy, white space not counted (IAM's quotas)."""
 
@@ -40,6 +42,8 @@ class Permissions:
     """For status, releases, plan and every preflight check; None = nothing is on AWS."""
     write: Policy | None
     """What a rollback needs besides."""
+    check: Policy | None
+    """What lets every plan check the first two beforehand; a plan works without it."""
     tokens: tuple[Token, ...]
     database: tuple[Right, ...]
     remarks: tuple[str, ...]
@@ -53,6 +57,7 @@ def permissions_of(context: Context) -> Permissions:
     return Permissions(
         read=_with_shared(policy(components, region, "read"), context.config, region),
         write=policy(components, region, "write"),
+        check=policy(components, region, "check"),
         tokens=tuple(token for one in needs for token in one.tokens),
         database=tuple(right for one in needs for right in one.rights),
         remarks=(*_remarks(components, region), *_shared_remarks(context.config)),
@@ -71,6 +76,8 @@ def policy(components: Sequence[Component], region: str, part: Part) -> Policy |
             if grant.part == part and (resources := _narrowed(grant, of, region)):
                 statements.append(_statement(grant.sid, grant.actions, resources))
         passed |= {needs.passes_roles_to} - {""}
+    if part == "check" and passed:
+        statements.append(_statement("AskWhatIsAllowed", CHECKING, ["arn:*:iam::*:*"]))
     if part == "write" and passed:
         condition = {"StringEquals": {"iam:PassedToService": sorted(passed)}}
         passing = _statement("PassRoles", ("iam:PassRole",), [ANY])
@@ -103,13 +110,14 @@ def _shared_remarks(config: Config) -> Iterator[str]:
 
 
 def whole(permissions: Permissions, part: Part | None = None) -> Policy | None:
-    """The part's policy; without one both parts' statements in a policy."""
+    """The part's policy; without one all parts' statements in a policy."""
+    parts = {"read": permissions.read, "write": permissions.write, "check": permissions.check}
     if part is not None:
-        return permissions.read if part == "read" else permissions.write
-    if permissions.read is None or permissions.write is None:
-        return permissions.read or permissions.write
-    both = [*_statements(permissions.read), *_statements(permissions.write)]
-    return {"Version": "2012-10-17", "Statement": both}
+        return parts[part]
+    found = [policy for policy in parts.values() if policy is not None]
+    if not found:
+        return None
+    return {"Version": "2012-10-17", "Statement": [one for p in found for one in _statements(p)]}
 
 
 def actions(policy: Policy) -> set[str]:

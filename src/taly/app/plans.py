@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from taly.app.allowed import permission_findings
 from taly.app.context import Context
 from taly.app.discover import ask_health, observe, seen
 from taly.app.history import History, load_history
@@ -214,16 +215,27 @@ def _known(component: str, result: Result[Differences]) -> Differences:
 def _vendor_checks(context: Context, plan: Plan) -> tuple[Finding, ...]:
     """Every vendor's own checks of every writing step, at once."""
     steps = [step for step in plan.steps if step.writes]
-    results = fan_out(
-        lambda step: context.provider(step.provider).check(step),
-        steps,
-        timeout_s=CHECK_TIMEOUT_S,
-    )
-    return tuple(
+
+    def check(step: Step | None) -> tuple[Finding, ...]:
+        if step is None:
+            return permission_findings(context, plan)
+        return context.provider(step.provider).check(step)
+
+    *results, allowed = fan_out(check, [*steps, None], timeout_s=CHECK_TIMEOUT_S)
+    found = tuple(
         finding
         for step, result in zip(steps, results, strict=True)
         for finding in _findings(step, result)
     )
+    return (*found, *_allowed(allowed))
+
+
+def _allowed(result: Result[tuple[Finding, ...]]) -> tuple[Finding, ...]:
+    """Nothing hangs on this check: what it could not find out, the vendor says when it is asked."""
+    if isinstance(result, Value):
+        return result.value
+    text = "whether the AWS credentials may do all of this was not checked: no answer in time"
+    return (finding("permissions-unchecked", "", text, "taly permissions"),)
 
 
 def _findings(step: Step, result: Result[tuple[Finding, ...]]) -> tuple[Finding, ...]:

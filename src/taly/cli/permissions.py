@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 @click.option(
     "--only",
     "part",
-    type=click.Choice(["read", "write"]),
-    help="Of the IAM policy: what looking needs, or what a rollback needs besides.",
+    type=click.Choice(["read", "write", "check"]),
+    help="Of the IAM policy: for looking, for a rollback, for checking both before.",
 )
 @environment_options
 @json_option
@@ -87,7 +87,7 @@ def _print_table(found: "Permissions", part: "Part | None") -> None:
 
 def _rows(found: "Permissions", part: "Part | None") -> Iterator[tuple[str, str, list[str]]]:
     """For what, which permission, and on what."""
-    policies = {"read": found.read, "write": found.write}
+    policies = {"read": found.read, "write": found.write, "check": found.check}
     for name, policy in policies.items():
         if policy is not None and part in (None, name):
             statements: Any = policy["Statement"]

@@ -4,12 +4,14 @@ Each provider keeps its own beside its code; `taly permissions` joins them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from taly.model.environment import Component
+from taly.model.plan import Step
 
-Part = Literal["read", "write"]
+Part = Literal["read", "write", "check"]
+"""To look; to roll back, besides; to have preflight check the first two, which is optional."""
 
 ANY = "*"
 
@@ -50,6 +52,28 @@ class Right:
     rights: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One AWS action that a step comes down to."""
+
+    component: str
+    action: str
+    resource: str
+    """ARN; its account may be `*`: the caller's own."""
+    region: str
+
+    def of_account(self, account: str) -> "Ask":
+        """The same with the account filled in: a question names a resource, and no pattern."""
+        parts = self.resource.split(":")
+        if len(parts) > 4 and parts[4] == ANY:
+            parts[4] = account
+        return replace(self, resource=":".join(parts))
+
+
+def _no_asks(step: Step) -> Iterator[Ask]:
+    yield from ()
+
+
 def _no_remarks(components: Iterable[Component], region: str) -> Iterator[str]:
     yield from ()
 
@@ -63,6 +87,8 @@ class Needs:
     rights: tuple[Right, ...] = ()
     passes_roles_to: str = ""
     """The AWS service that takes on a role which the caller passes; empty = none."""
+    asks: Callable[[Step], Iterable[Ask]] = _no_asks
+    """What a step that writes calls on AWS, for preflight to ask whether it is allowed."""
     remarks: Callable[[Iterable[Component], str], Iterator[str]] = _no_remarks
     """What a reader should know besides; takes this provider's components."""
 

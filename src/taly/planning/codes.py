@@ -63,6 +63,7 @@ CODES: Mapping[str, Code] = {
     "order-circle": Code(E, "components are declared to come after each other"),
     "other-repository": Code(E, "the target image lies in another repository"),
     "permission-missing": Code(E, "the credentials may not do what a step needs"),
+    "permissions-unchecked": Code(N, "AWS could not be asked whether the credentials suffice"),
     "plan-stale": Code(E, "the component is no longer as it was when the plan was made"),
     "plan-tampered": Code(E, "the plan is not the one that its digest was made of"),
     "removals": Code(W, "going back deletes resources, as was agreed to"),

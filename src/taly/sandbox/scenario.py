@@ -12,7 +12,16 @@ from taly.sandbox.world import HTTP_FAULTS
 
 Vendor = Literal["apprunner", "netlify", "vercel", "serverless", "postgres"]
 FaultVendor = Literal[
-    "", "apprunner", "ecr", "cloudtrail", "netlify", "vercel", "serverless", "postgres", "rds"
+    "",
+    "apprunner",
+    "ecr",
+    "cloudtrail",
+    "netlify",
+    "vercel",
+    "serverless",
+    "postgres",
+    "rds",
+    "iam",
 ]
 
 
@@ -42,6 +51,7 @@ FAULT_KINDS: Mapping[str, frozenset[str]] = {
             *("failed-late", "artifact-missing", "hotfix"),
         }
     ),
+    "iam": frozenset({"iam-denied"}),
     "rds": frozenset({"rds-quota", "rds-kms", "rds-restore-fails", "rds-snapshot-fails"}),
 }
 """Vendor → the kinds of faults that it knows; each emulator documents its own. A kind that nobody

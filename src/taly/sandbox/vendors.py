@@ -14,6 +14,7 @@ from taly.errors import UsageError
 from taly.sandbox.aws import FrontDoor
 from taly.sandbox.emulator import Emulator
 from taly.sandbox.http import Listener
+from taly.sandbox.iam import IamEmulator
 from taly.sandbox.running import extra_needed
 from taly.sandbox.world import World
 from taly.transport import SANDBOX_MARK
@@ -59,17 +60,21 @@ class Vendors:
         database = emulators.get("postgres")
         rds = database.rds if database is not None else None
         if rds is not None or emulators.keys() & {"apprunner", "serverless"}:
-            aws = self._serve_aws(emulators, rds)
+            aws = self._serve_aws(world, emulators, rds)
             self.environ |= aws
             if database is not None:
                 database.aws_environ = aws
         world.secrets.update(value for value in self.environ.values() if MARK in value)
 
-    def _serve_aws(self, emulators: Mapping[str, Any], rds: Any) -> dict[str, str]:
+    def _serve_aws(self, world: World, emulators: Mapping[str, Any], rds: Any) -> dict[str, str]:
         app_runner = emulators["apprunner"].wsgi if "apprunner" in emulators else None
         by_service = dict.fromkeys(APP_RUNNER_SERVICES, app_runner) if app_runner else {}
         door = FrontDoor(
-            by_service={**by_service, **({"rds": rds.wsgi} if rds is not None else {})},
+            by_service={
+                **by_service,
+                **({"rds": rds.wsgi} if rds is not None else {}),
+                **dict.fromkeys(("iam", "sts"), IamEmulator(world).wsgi),
+            },
             otherwise=emulators["serverless"].wsgi if "serverless" in emulators else None,
         )
         return {

@@ -7,7 +7,8 @@ Which actions can be narrowed to what is from the Service Authorization Referenc
 from collections.abc import Iterable, Iterator
 
 from taly.model.environment import Component
-from taly.model.permissions import Grant, Needs, any_resource, arn, region_of
+from taly.model.permissions import Ask, Grant, Needs, any_resource, arn, region_of
+from taly.model.plan import Step
 
 
 def _service(component: Component, region: str) -> Iterator[str]:
@@ -19,6 +20,15 @@ def _service(component: Component, region: str) -> Iterator[str]:
 
 def _repositories(component: Component, region: str) -> Iterator[str]:
     yield arn("ecr", region_of(component, region), "repository/*")
+
+
+def _asks(step: Step) -> Iterator[Ask]:
+    yield Ask(
+        component=step.component,
+        action="apprunner:UpdateService",
+        resource=step.address["arn"],
+        region=step.address["region"],
+    )
 
 
 def _remarks(components: Iterable[Component], region: str) -> Iterator[str]:
@@ -60,5 +70,6 @@ NEEDS = Needs(
         ),
     ),
     passes_roles_to="build.apprunner.amazonaws.com",  # the image's access role
+    asks=_asks,
     remarks=_remarks,
 )

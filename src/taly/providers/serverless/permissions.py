@@ -7,7 +7,8 @@ Which actions can be narrowed to what is from the Service Authorization Referenc
 from collections.abc import Iterable, Iterator
 
 from taly.model.environment import Component
-from taly.model.permissions import ANY, Grant, Needs, arn, partition, region_of
+from taly.model.permissions import ANY, Ask, Grant, Needs, arn, partition, region_of
+from taly.model.plan import Step, StepKind
 
 PARAMETER = "parameter/serverless-framework/deployment/s3-bucket"
 
@@ -35,6 +36,20 @@ def _objects(component: Component, region: str) -> Iterator[str]:
 def _parameter(component: Component, region: str) -> Iterator[str]:
     if not component.settings.get("bucket"):
         yield arn("ssm", region_of(component, region), PARAMETER)
+
+
+def _asks(step: Step) -> Iterator[Ask]:
+    """Of a step that rolls back; one that ends what is stuck is asked by doing it."""
+    if step.kind is not StepKind.ROLL_BACK:
+        return
+    region = step.address["region"]
+    for action in ("CreateChangeSet", "ExecuteChangeSet"):
+        yield Ask(
+            component=step.component,
+            action=f"cloudformation:{action}",
+            resource=arn("cloudformation", region, f"stack/{step.address['stack']}/*"),
+            region=region,
+        )
 
 
 def _remarks(components: Iterable[Component], region: str) -> Iterator[str]:
@@ -84,5 +99,6 @@ NEEDS = Needs(
         ),
     ),
     passes_roles_to="cloudformation.amazonaws.com",  # the stack's service role
+    asks=_asks,
     remarks=_remarks,
 )
