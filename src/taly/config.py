@@ -13,6 +13,8 @@ from taly.errors import UsageError
 from taly.model.environment import Component, Environment, HealthCheck, Policy
 from taly.model.secrets import FromCommand, FromFile, FromVariable, SecretSource
 
+MAX_BYTES = 2**20
+"""Of a taly.toml; a thousand components take 200 kB."""
 FILE_NAME = "taly.toml"
 STATE_DIRECTORY = ".taly"
 PATHS = ("migrations", "checkpoints", "rescue")
@@ -225,14 +227,15 @@ def find_config(start: Path) -> Path:
 def load_config(path: Path) -> Config:
     """Read and check a taly.toml; UsageError that lists every mistake, and nothing is touched."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(_bounded(path))
     except FileNotFoundError:
         raise UsageError(
             f"{path} does not exist", reference="config-missing", hint="taly init"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise UsageError(
-            f"{path} cannot be read: {error}", reference="config-unreadable", hint="taly init"
+            f"{path} cannot be read: {why}", reference="config-unreadable", hint="taly init"
         ) from error
     mistakes: list[str] = []
     kept = None
@@ -351,6 +354,15 @@ def _check_cycles(raw: Mapping[str, Any], mistakes: list[str]) -> None:
         done.update(ready)
     if stuck := sorted(set(after) - done):
         mistakes.append(f"components.*.after: a circle between {', '.join(stuck)}")
+
+
+def _bounded(path: Path) -> str:
+    """The file's text; ValueError when it is far longer than a taly.toml, or no text."""
+    with path.open("rb") as file:
+        raw = file.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES // 2**20} MB")
+    return raw.decode("utf-8")
 
 
 def _anchored(component: Component, folder: Path, environment: str) -> Component:

@@ -1,6 +1,5 @@
 """Reads a checkout: which deployable parts it holds, from the files that their tools leave."""
 
-import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from taly.hostile import json_value
 
 SKIPPED = frozenset(
     {".git", "node_modules", "dist", "build", ".venv", "venv", ".next", ".serverless", ".taly"}
@@ -112,7 +113,7 @@ def _relative(path: Path, root: Path) -> str:
 def package_name(folder: Path) -> str:
     """The name in package.json without its scope, else the folder's own name."""
     try:
-        name = json.loads(_text(folder / "package.json")).get("name", "")
+        name = json_value(_text(folder / "package.json")).get("name", "")
     except (OSError, ValueError, AttributeError):
         name = ""
     return str(name).rpartition("/")[2] or folder.resolve().name
@@ -122,7 +123,7 @@ def _serverless(path: Path, root: Path, stage: str) -> Iterator[Found]:
     where = _relative(path, root)
     try:
         document = yaml.load(_text(path), Loader=_TolerantLoader)  # a SafeLoader's subclass
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:120]
         yield _unusable(path.parent.name, "serverless", where, f"cannot be read: {reason}")
         return
@@ -202,7 +203,7 @@ def _serverless_program(path: Path, root: Path, stage: str) -> Iterator[Found]:
 
 
 def _json_object(path: Path) -> dict[str, Any]:
-    document = json.loads(_text(path))
+    document = json_value(_text(path))
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")
     return document
@@ -244,7 +245,7 @@ def _netlify_config(path: Path, root: Path, stage: str) -> Iterator[Found]:
     where = _relative(path, root)
     try:
         tomllib.loads(_text(path))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         yield _unusable(package_name(path.parent), "netlify", where, f"cannot be read: {error}")
         return
     yield Found(name=package_name(path.parent), provider="netlify", path=where)

@@ -1,6 +1,7 @@
 """HTTP for vendors that have no official Python client: time-outs, retried reads, clear errors."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,12 +12,17 @@ import httpx2
 import stamina
 
 from taly.errors import VendorRefused, VendorUnavailable
+from taly.hostile import json_value
 from taly.model.ports import Clock
 from taly.transport import UNTRUSTED, UNTRUSTED_HINT, certificates, is_loopback, untrusted
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20.0
+ADDRESS = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/\\?#\x00-\x20\x7f]{0,500})+")
+"""A path without a way up and with nothing unprintable: its ids come from taly.toml or a vendor."""
+MAX_REPLY_BYTES = 32 * 2**20
+"""Of one answer, unpacked; a page of a hundred deployments takes 300 kB."""
 PASSING = frozenset({408, 425, 429})
 """Besides all of 5xx: proxies have their own (520 to 527), and none says what became of a write."""
 PAUSES = 3
@@ -146,9 +152,15 @@ class VendorHttp:
         self, method: str, path: str, params: Mapping[str, str] | None, json: object | None
     ) -> Answer:
         call = f"{method} {path}"
+        if not ADDRESS.fullmatch(path):
+            raise VendorRefused(
+                f"{self.vendor}: {call[:200]!r} is no address: an id in it is none",
+                reference=f"{self.vendor}-odd-address",
+                hint="taly status",
+            )
         begun = time.monotonic()
         try:
-            reply = self._client.request(method, path, params=params, json=json)
+            reply = self._bounded(method, path, params, json)
             took = time.monotonic() - begun
             log.debug("%s %s: %d in %.2f s", self.vendor, call, reply.status_code, took)
         except httpx2.HTTPError as error:
@@ -176,6 +188,24 @@ class VendorHttp:
         throttled.wait_s = max(0.0, wait_s)
         raise throttled
 
+    def _bounded(
+        self, method: str, path: str, params: Mapping[str, str] | None, json: object | None
+    ) -> httpx2.Response:
+        """The reply, unpacked: a few bytes may unpack to more than this machine has."""
+        with self._client.stream(method, path, params=params, json=json) as reply:
+            parts, size = [], 0
+            for part in reply.iter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > MAX_REPLY_BYTES:
+                    raise httpx2.ReadError("the answer has no end")
+        headers = [
+            (name, value)
+            for name, value in reply.headers.multi_items()
+            if name.lower() not in ("content-encoding", "content-length", "transfer-encoding")
+        ]
+        return httpx2.Response(reply.status_code, headers=headers, content=b"".join(parts))
+
     def _wait_s(self, status: int, headers: Mapping[str, str]) -> float | None:
         if status not in (429, 503) or self._pause is None or self._clock is None:
             return None
@@ -202,7 +232,7 @@ def _json_or_none(reply: httpx2.Response) -> Any:
     if "json" not in reply.headers.get("content-type", ""):
         return None
     try:
-        return reply.json()
+        return json_value(reply.content, limit=MAX_REPLY_BYTES)
     except ValueError:
         return None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from taly.database.checkpoint.folder import write_file
-from taly.database.checkpoint.manifest import broken
+from taly.database.checkpoint.manifest import broken, document
 from taly.model.catalog import FORMAT_VERSION, Catalog
 
 BEFORE = "catalog.json"
@@ -24,7 +24,7 @@ def write_catalog(path: Path, catalog: Catalog) -> None:
 def read_catalog_file(path: Path) -> Catalog:
     """Read it; Refused when it is not whole or of another format."""
     try:
-        body = json.loads(path.read_bytes())
+        body = document(path)
         if body["format_version"] != FORMAT_VERSION:
             raise broken(path, f"it has format {body['format_version']}")
         return STRICT.validate_json(json.dumps(body["catalog"]), strict=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from taly.database.checkpoint.folder import write_file
-from taly.database.checkpoint.manifest import DownFacts
+from taly.database.checkpoint.manifest import DownFacts, document
 from taly.database.checkpoint.pending import Script
 from taly.errors import TalyError
 from taly.model.catalog import Catalog
@@ -74,5 +74,7 @@ def _written(folder: Path, down: Down, *, proven: bool, reason: str) -> DownFact
 
 def read_down(path: Path) -> Down:
     """A way down as it was kept; ValueError when it is none."""
-    body = json.loads(path.read_bytes())
+    body = document(path)
+    if not isinstance(body, dict) or "down" not in body:
+        raise ValueError("it holds no way down")
     return STORED.validate_json(json.dumps(body["down"]), strict=True)

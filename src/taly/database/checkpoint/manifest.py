@@ -2,20 +2,39 @@
 
 import hashlib
 import json
+import re
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from taly.errors import Refused
+from taly.hostile import json_value
 
 FORMAT_VERSION = "1.1"
 """A minor adds, a major changes: a reader refuses another major."""
 MANIFEST = "manifest.json"
 AFTER = "after.json"
+DOCUMENT_LIMIT = 64_000_000
+"""Bytes of one of its JSON documents: a thousand tables take 2 MB."""
+NAME_LIMIT = 1000
+PART = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f]{1,255}")
+"""One part of a file's name: no way up, no other machine's separator, nothing unprintable."""
 
 Backup = Literal["dump", "template", "none", "rds-snapshot", "rds-pitr"]
+
+
+def _within(name: str) -> str:
+    """A file's name in the manifest, which anybody may have written: it leads nowhere else."""
+    parts = name.split("/")
+    if len(name) > NAME_LIMIT or not all(PART.fullmatch(part) for part in parts):
+        raise ValueError("no name of a checkpoint's file")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_within)]
+"""Relative to the checkpoint's folder, and within it."""
 
 
 class _Strict(BaseModel):
@@ -82,7 +101,7 @@ class TableContent(_Strict):
 class Kept(_Strict):
     """A file with what the migrations are about to destroy of one table."""
 
-    file: str
+    file: FileName
     table_schema: str
     table: str
     columns: tuple[str, ...]
@@ -99,7 +118,7 @@ class DownFacts(_Strict):
     """The way down of a pending migration."""
 
     migration: str
-    file: str
+    file: FileName
     source: Literal["team", "derived"]
     proven: bool
     """Whether it was tried out on an empty copy of the schema, and the catalog was as before."""
@@ -148,14 +167,14 @@ class SettledContent(_Strict):
     name: str
     rows: int
     checksum: str
-    touched: str
+    touched: Annotated[str, AfterValidator(lambda name: name and _within(name))]
     """The file with the hashes of those that somebody did touch; empty = none."""
 
 
 class FileFacts(_Strict):
     """A file of the checkpoint."""
 
-    path: str
+    path: FileName
     bytes: int
     sha256: str
 
@@ -235,7 +254,7 @@ def sealed(document: Manifest | After) -> bytes:
 def unsealed(kind: type[M], path: Path) -> M:
     """Read a document; Refused when it is not whole, was changed, or is of a later format."""
     try:
-        body: dict[str, Any] = json.loads(path.read_bytes())
+        body: dict[str, Any] = document(path)
         seal = body.pop("seal")
         version = str(body["format_version"])
         if version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
@@ -251,6 +270,14 @@ def unsealed(kind: type[M], path: Path) -> M:
         raise broken(path, f"{where}: {first['msg']}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise broken(path, "it is no such document, or not all of it") from error
+
+
+def document(path: Path) -> Any:
+    """The JSON in a file of a checkpoint; ValueError, OSError when it is none, or not a file."""
+    if path.is_symlink():
+        raise ValueError("it is a link")
+    with path.open("rb") as file:
+        return json_value(file.read(DOCUMENT_LIMIT + 1), limit=DOCUMENT_LIMIT)
 
 
 def broken(path: Path, why: str) -> Refused:

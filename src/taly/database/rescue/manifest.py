@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from taly.errors import Refused
+from taly.hostile import json_value
 
 FORMAT_VERSION = "1.0"
 """A minor adds, a major changes: a reader refuses another major."""
@@ -18,6 +19,16 @@ MANIFEST_LIMIT = 64_000_000
 """Bytes; a longer one was not written by us."""
 FILE = re.compile(r"table-[0-9]{4,9}\.jsonl\.gz")
 """The only names of tables' files: numbered, as a table's own name may hold anything."""
+
+TYPE = re.compile(
+    r"""(?x) (?: "(?:[^"\x00]|"")+" | [^\W\d][\w$]* )            # a name, quoted or not
+        (?: \. (?: "(?:[^"\x00]|"")+" | [^\W\d][\w$]* ) )?       # with its schema before it
+        (?: \ (?: varying | precision | with | without | time | zone | to
+              | year | month | day | hour | minute | second )
+          | \ ?\( [\w\ ,.-]* \) )*
+        (?: \[\] )*"""
+)
+"""What `format_type()` says: `numeric(10,2)`, `timestamp(3) without time zone`, `app."Kind"[]`."""
 
 Kind = Literal["row", "columns", "deleted"]
 State = Literal["prepared", "done", "taken-back"]
@@ -69,6 +80,15 @@ class TableFacts(_Strict):
             raise ValueError("no name of a table's file")
         return name
 
+    @field_validator("types")
+    @classmethod
+    def _types(cls, types: tuple[str, ...]) -> tuple[str, ...]:
+        """They become part of statements: a bundle is data, and may come from anybody."""
+        for one in types:
+            if not TYPE.fullmatch(one):
+                raise ValueError("no name of a type")
+        return types
+
     @property
     def label(self) -> str:
         """For people: schema and name."""
@@ -117,7 +137,7 @@ def unsealed(path: Path) -> Manifest:
     try:
         if path.is_symlink() or path.stat().st_size > MANIFEST_LIMIT:
             raise broken(path, "it is no such document: a link, or far too long")
-        body: dict[str, Any] = json.loads(path.read_bytes())
+        body: dict[str, Any] = json_value(path.read_bytes(), limit=MANIFEST_LIMIT)
         seal = body.pop("seal")
         version = str(body["format_version"])
         if version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:

@@ -5,6 +5,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
+from taly.hostile import json_value
+
 MAX_NAME = 63
 """PostgreSQL cuts a name at 63 bytes; two that were cut alike would be one."""
 MAX_WORK = 48
@@ -83,7 +85,7 @@ def written(label: Label) -> str:
 def read_label(comment: str | None) -> Label | None:
     """The label that a comment is; None when it is somebody's comment."""
     try:
-        body = json.loads(comment or "")["taly"]
+        body = json_value(comment or "")["taly"]
         return Label(**{**body, "since": datetime.fromisoformat(body["since"])})
     except (ValueError, KeyError, TypeError):
         return None

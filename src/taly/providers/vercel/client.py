@@ -15,6 +15,8 @@ from taly.providers.vercel.payloads import Build, EnvVar, Payload, Project, Roll
 from taly.transport import CA_FILE, check_endpoint
 
 PAGE = 100
+MAX_PAGES = 1000
+"""Of one list: who gives ever more of them will not end."""
 NEWEST = 1_000
 API_URL = "https://api.vercel.com"
 
@@ -121,7 +123,7 @@ class VercelApi:
     def domains(self, project_id: str, scope: Scope) -> frozenset[str]:
         """GET /v9/projects/{id}/domains: every page of the names that rollbacks move."""
         rows = self._rows(f"/v9/projects/{project_id}/domains", scope, "domains")
-        return frozenset(str(row.get("name")) for row in rows)
+        return frozenset(str(_mapping(row, "a domain").get("name")) for row in rows)
 
     def rolling_release(self, project: Project, scope: Scope) -> Rolling | None:
         """GET /v1/projects/{id}/rolling-release, where the project has any."""
@@ -134,26 +136,27 @@ class VercelApi:
     def env(self, project_id: str, scope: Scope) -> list[EnvVar]:
         """GET /v10/projects/{id}/env: names and times of the environment variables."""
         body = _mapping(self._http.read(f"/v10/projects/{project_id}/env", scope).body, "the env")
-        return [_parsed(EnvVar, row, "a variable") for row in body.get("envs", ())]
+        return [_parsed(EnvVar, row, "a variable") for row in _list(body.get("envs"), "the env")]
 
     def failed_aliases(self, project_id: str, scope: Scope) -> tuple[str, ...]:
         """GET /v1/projects/{id}/promote/aliases?failedOnly=true: what the last job left behind."""
         path = f"/v1/projects/{project_id}/promote/aliases"
         body = self._http.read(path, {**scope, "failedOnly": "true", "limit": str(PAGE)}).body
         rows = body.get("aliases", ()) if isinstance(body, dict) else ()
-        return tuple(_alias_name(row) for row in rows)
+        return tuple(_alias_name(row) for row in _list(rows, "the aliases"))
 
     def _rows(self, path: str, params: Mapping[str, str], key: str) -> Iterator[Any]:
         """The rows under `key` of every page; the next one begins at `until`."""
         until: object = None
-        while True:
+        for _ in range(MAX_PAGES):
             page = {**params, "limit": str(PAGE)} | ({"until": str(until)} if until else {})
             body = _mapping(self._http.read(path, page).body, f"the {key}")
-            yield from body.get(key, ())
-            following = (body.get("pagination") or {}).get("next")
+            yield from _list(body.get(key), f"the {key}")
+            following = _mapping(body.get("pagination") or {}, "the pages").get("next")
             if not following or following == until:
                 return
             until = following
+        raise _unexpected(f"the {key}, without an end,")
 
     # Writes: each sends one request, once --------------------------------------------------
 
@@ -198,6 +201,12 @@ def _alias_name(row: Mapping[str, object]) -> str:
 def _mapping(body: object, what: str) -> dict[str, Any]:
     if isinstance(body, dict):
         return body
+    raise _unexpected(what)
+
+
+def _list(rows: object, what: str) -> list[Any]:
+    if rows is None or isinstance(rows, list | tuple):
+        return list(rows or ())
     raise _unexpected(what)
 
 

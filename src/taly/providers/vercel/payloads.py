@@ -12,13 +12,20 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 PRODUCTION = "PRODUCTION"
 RUNNING_JOB = ("pending", "in-progress")
 BUILDING = ("BUILDING", "INITIALIZING", "QUEUED")
+END_MS = 253_402_300_800_000
+"""The year 10000."""
 SHA_KEYS = ("githubCommitSha", "gitlabCommitSha", "bitbucketCommitSha", "gitCommitSha")
 
 
 def _instant(value: Any) -> datetime | None:
-    """Milliseconds since 1970; `aliasAssigned` may also be a boolean, which says no time."""
+    """Milliseconds since 1970; `aliasAssigned` may also be a boolean, which says no time.
+
+    ValueError for what is no time of the years 1970 to 9999.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
+    if not 0 <= value < END_MS:
+        raise ValueError("no time")
     return datetime.fromtimestamp(value / 1000, tz=UTC)
 
 

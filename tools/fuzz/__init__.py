@@ -1,0 +1,1 @@
+"""Hostile input for every reader of taly's: `python -m tools.fuzz --seconds 60`."""
