@@ -285,6 +285,21 @@ def test_the_checks_are_those_of_the_plan_but_for_its_own_lock(
     assert missing.reference == "netlify-token-missing"
 
 
+def test_files_that_are_only_where_the_worker_is_refuse_nothing_here() -> None:
+    gone = Finding(
+        code="restore-bundle-gone",
+        severity=Severity.ERROR,
+        component="database",
+        text="there is none in /home/ana/rescue",
+        hint="taly rescue list",
+    )
+    planned = remote.left_to_worker(Planned(plan=WEB, findings=(gone,)))
+    assert not planned.refused
+    assert "the worker looks where it is" in planned.findings[0].text
+    moved = replace(gone, code="plan-stale")
+    assert remote.left_to_worker(Planned(plan=WEB, findings=(gone, moved))).refused
+
+
 # Following
 
 
@@ -363,6 +378,7 @@ def test_what_the_policy_takes_back_is_queued_and_followed(
     assert remote.taken_back_by(context, run) == "", "no worker sees to it"
     undo = sealed(replace(WEB, purpose="undo", to_release=run_id))
     monkeypatch.setattr(workers, "plan_undo", lambda *_: Planned(plan=undo, findings=()))
+    monkeypatch.setattr(workers, "recheck_plan", lambda _, one: Planned(plan=one, findings=()))
     engine = workers.engine_of(context)
     served = workers.ServedEnvironment(context=context, engine=engine, fits={})
     did = served.concluded(run)

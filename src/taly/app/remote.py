@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from taly.app.context import Context
+from taly.app.plans import Planned
 from taly.app.runs import load_run, takes_itself_back
 from taly.app.workers import fits_for, submit
 from taly.engine.store import RunSummary, WorkerRow
 from taly.engine.worker import Refusal, can_take, misfits
 from taly.errors import OutcomeUnknown, Refused
+from taly.model.check import Finding, Severity
 from taly.model.events import Recorded
 from taly.model.plan import Plan
 from taly.model.run import Run
@@ -16,10 +19,29 @@ from taly.model.run import Run
 POLL_S = 0.3
 """Real seconds between two looks at a run that is followed."""
 
+FILES = frozenset(
+    {
+        "rescue-unreadable",
+        "restore-bundle-gone",
+        "restore-checkpoint-broken",
+        "restore-checkpoint-gone",
+        "restore-program-missing",
+    }
+)
+"""Findings about files and programs of the machine that is asked."""
+
 OnEvent = Callable[[Recorded], None]
 Say = Callable[[str], None]
 
-__all__ = ["follow", "hand_over", "ready_workers", "refusal_of", "submit", "taken_back_by"]
+__all__ = [
+    "follow",
+    "hand_over",
+    "left_to_worker",
+    "ready_workers",
+    "refusal_of",
+    "submit",
+    "taken_back_by",
+]
 
 
 def ready_workers(context: Context, plan: Plan) -> list[WorkerRow]:
@@ -44,6 +66,21 @@ def ready_workers(context: Context, plan: Plan) -> list[WorkerRow]:
             hint="taly workers   (then the same taly.toml here and there)",
         )
     return ready
+
+
+def left_to_worker(planned: Planned) -> Planned:
+    """The plan, not refused for want of a database's files: they lie where the worker is.
+
+    It makes every check again before the first step, and refuses what is refused there.
+    """
+    return replace(planned, findings=tuple(map(_noted, planned.findings)))
+
+
+def _noted(one: Finding) -> Finding:
+    if one.code not in FILES or one.severity is not Severity.ERROR:
+        return one
+    text = f"{one.text}; not here, and the worker looks where it is"
+    return replace(one, severity=Severity.NOTE, text=text, hint="")
 
 
 def hand_over(context: Context, run_id: str) -> Plan:
@@ -87,7 +124,8 @@ def _waiting(context: Context, run: RunSummary) -> str:
     ]
     if ready:
         busy = sum(1 for one in alive if one.name in ready and one.run_id)
-        return f"{run.id} waits for a worker: {len(ready)} could take it, {busy} busy"
+        busy_too = f", {busy} of them busy" if busy else ""
+        return f"{run.id} waits for a worker; {len(ready)} could take it{busy_too}"
     reasons = [f"{one.name} {one.says}" for one in alive if run.id in one.says]
     why = f" ({'; '.join(reasons)})" if reasons else ""
     return (

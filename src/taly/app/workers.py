@@ -122,7 +122,9 @@ class ServedEnvironment:
         if not takes_itself_back(run):
             return ""
         try:
-            planned = plan_undo(self.context, run.id)
+            # Made from the plan as it was submitted, with folders of another machine.
+            made = plan_undo(self.context, run.id).plan
+            planned = recheck_plan(self.context, sealed(anchored(self.context, made)))
         except TalyError as error:
             return f"it cannot be taken back: {error.message}"
         if planned.refused:

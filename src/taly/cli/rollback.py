@@ -179,10 +179,12 @@ def _read(plan_file: str, context: "Context") -> "Plan":
 
 
 def _confirm_and_run(context: "Context", planned: "Planned", how: How) -> int:
-    from taly.app.remote import ready_workers
+    from taly.app.remote import left_to_worker, ready_workers
     from taly.app.runs import start
 
     as_json = how.as_json
+    if how.remote:
+        planned = left_to_worker(planned)
     if not as_json:
         show(planned)
     if planned.refused:
