@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint types layers demo bench simulate docs picture clean
+.PHONY: help install test check lint types layers demo bench simulate fuzz docs picture clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -42,6 +42,9 @@ SEEDS ?= 10000
 FOR_S ?= 0
 simulate: $(VENV)/.ready  ## play SEEDS=10000 simulated incidents and check every invariant
 	$(BIN)/python -m taly.simulate.main --seeds $(SEEDS) --seconds $(FOR_S)
+
+fuzz: $(VENV)/.ready  ## hostile input for every reader, for FOR_S=60 seconds on both cores
+	$(BIN)/python -m tools.fuzz --seconds $(or $(filter-out 0,$(FOR_S)),60)
 
 docs: $(VENV)/.ready  ## write the reference pages that come from the code
 	$(BIN)/python -m tools.write_reference

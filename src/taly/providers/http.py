@@ -19,6 +19,8 @@ from taly.transport import UNTRUSTED, UNTRUSTED_HINT, certificates, is_loopback,
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20.0
+MAX_REPLY_S = 60.0
+"""Real seconds for one answer: TIMEOUT_S is for each piece, and they may come drop by drop."""
 ADDRESS = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/\\?#\x00-\x20\x7f]{0,500})+")
 """A path without a way up and with nothing unprintable: its ids come from taly.toml or a vendor."""
 MAX_REPLY_BYTES = 32 * 2**20
@@ -193,11 +195,11 @@ class VendorHttp:
     ) -> httpx2.Response:
         """The reply, unpacked: a few bytes may unpack to more than this machine has."""
         with self._client.stream(method, path, params=params, json=json) as reply:
-            parts, size = [], 0
+            parts, size, until = [], 0, time.monotonic() + MAX_REPLY_S
             for part in reply.iter_bytes():
                 parts.append(part)
                 size += len(part)
-                if size > MAX_REPLY_BYTES:
+                if size > MAX_REPLY_BYTES or time.monotonic() > until:
                     raise httpx2.ReadError("the answer has no end")
         headers = [
             (name, value)

@@ -1,8 +1,10 @@
 """Rows as values, values as rows, and the refusals that speak of a run."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import wraps
+from typing import TypeVar
 
 from taly.engine.codec import event_from_json, event_to_json
 from taly.engine.owner import Owner
@@ -11,6 +13,8 @@ from taly.engine.store.port import Marked, RecordedRelease, RunSummary, WorkerRo
 from taly.errors import EnvironmentLocked, UsageError
 from taly.model.events import Recorded
 from taly.model.release import Mark
+
+Read = TypeVar("Read")
 
 
 def first(found: Sequence[Row]) -> Row | None:
@@ -27,6 +31,23 @@ def owner_of(row: Row) -> Owner:
         pid=row["owner_pid"],
         started=row["owner_started"],
     )
+
+
+def readable(read: Callable[[Row], Read]) -> Callable[[Row], Read]:
+    """A row that somebody altered is refused by name: it is no bug of taly's."""
+
+    @wraps(read)
+    def careful(row: Row) -> Read:
+        try:
+            return read(row)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise UsageError(
+                f"the store holds something that taly did not write ({type(error).__name__})",
+                reference="store-damaged",
+                hint="taly audit verify",
+            ) from error
+
+    return careful
 
 
 def owner_values(owner: Owner) -> dict[str, object]:
@@ -47,6 +68,7 @@ def event_values(run_id: str, one: Recorded) -> dict[str, object]:
     return {"id": run_id, "seq": one.seq, "at": at, "fence": one.fence, "body": body}
 
 
+@readable
 def recorded(row: Row) -> Recorded:
     """The event in this row."""
     return Recorded(
@@ -57,6 +79,7 @@ def recorded(row: Row) -> Recorded:
     )
 
 
+@readable
 def summary(row: Row) -> RunSummary:
     """The run in this row."""
     finished = row["finished_at"]
@@ -120,6 +143,7 @@ def names(found: Sequence[Row]) -> dict[str, str]:
     return {row["content_id"]: f"R{row['number']}" for row in found}
 
 
+@readable
 def recorded_release(row: Row) -> RecordedRelease:
     """The pinned release in this row."""
     return RecordedRelease(
@@ -132,6 +156,7 @@ def recorded_release(row: Row) -> RecordedRelease:
     )
 
 
+@readable
 def marked(row: Row) -> Marked:
     """The mark in this row."""
     return Marked(
