@@ -153,6 +153,7 @@ def _target(context: Context, component: Component) -> Target:
 def _on_rds(context: Context, component: Component) -> OnRds:
     return OnRds(
         instance=component.settings.get("rds", ""),
+        component=component.name,
         region=component.settings.get("region", ""),
         environ=context.environ,
         clock=context.clock,

@@ -11,6 +11,7 @@ from taly.database.checkpoint.on_rds import OnRds
 from taly.database.checkpoint.session import snapshot
 from taly.database.checkpoint.settled import unsettled
 from taly.database.connection import Target
+from taly.database.sources.rds import Rds
 from taly.database.sources.temporary import for_verify
 from taly.errors import VendorError
 from taly.planning.catalog_diff import differences
@@ -59,9 +60,7 @@ def check_on_rds(checkpoint: Checkpoint, target: Target, report: Report, where: 
     Raises VendorError, with the command that deletes the instance, where it could not be deleted.
     """
     backup = checkpoint.manifest.backup
-    rds = OnRds(
-        instance=backup.instance, region=backup.region, environ=where.environ, clock=where.clock
-    ).rds()
+    rds = Rds(where.environ, backup.region)
     source = for_verify(rds, where.clock, target, backup, checkpoint.name)
     size = checkpoint.manifest.database.bytes
 

@@ -170,7 +170,8 @@ def _on_rds(order: Order, where: OnRds, folder: Path) -> Parts:
         parts = _made_on_rds(order, where, folder, name)
         _check_unmigrated(order, parts)
     except BaseException as error:
-        _take_back_snapshot(order, name, error)
+        if not (isinstance(error, TalyError) and error.reference == on_rds.SOMEBODY_ELSES):
+            _take_back_snapshot(order, name, error)
         raise
     parts.remarks = tuple(on_rds.notes(instance, order.target))
     return parts

@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,7 +31,8 @@ class Client:
         """Start it. The password goes by the environment: arguments can be read by everybody."""
         self._target = target
         self._name = Path(command[0]).name
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed in __exit__
+        self._stack = ExitStack()
+        self._said = self._stack.enter_context(tempfile.TemporaryFile())
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -58,7 +60,7 @@ class Client:
                     self._process.kill()
                     self._process.wait()
         finally:
-            self._said.close()
+            self._stack.close()
 
     @property
     def has_ended(self) -> bool:

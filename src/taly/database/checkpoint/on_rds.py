@@ -19,6 +19,8 @@ from taly.model.ports import Clock
 
 MARK = "rds-snapshot"
 """A file with the snapshot's name and region, so that `prune` finds it after a kill."""
+SOMEBODY_ELSES = "aws-d-b-snapshot-already-exists"
+"""A refusal: there was one of that name before."""
 SNAPSHOT_LIMIT_S = 12 * 3600.0
 GONE_LIMIT_S = 300.0
 POLL_S = 5.0
@@ -36,6 +38,7 @@ class OnRds:
 
     instance: str
     """Empty = taly.toml does not say."""
+    component: str
     region: str
     environ: Mapping[str, str]
     clock: Clock
@@ -91,7 +94,7 @@ def begin(where: OnRds, kind: Backup, name: str, instant: Instant, folder: Path)
     if kind == "rds-pitr":
         at = instant.at.replace(microsecond=0) + AFTER
         return facts.model_copy(update={"restore_to": at})
-    identifier = snapshot_name(where.instance, name)
+    identifier = snapshot_name(where.instance, where.component, name)
     write_file(folder / MARK, f"{identifier}\n{where.region}\n{name}\n".encode())
     rds = where.rds()
     try:
@@ -141,7 +144,7 @@ def _is_past(connection: psycopg.Connection, backup: BackupFacts) -> bool:
 
 def take_back(where: OnRds, name: str) -> None:
     """Delete the snapshot of a checkpoint that is not there; raises with the command that does."""
-    identifier = snapshot_name(where.instance, name)
+    identifier = snapshot_name(where.instance, where.component, name)
 
     def look() -> bool | None:
         try:

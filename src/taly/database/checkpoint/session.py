@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from taly.database.connection import CONNECT_TIMEOUT_S, Target, meaning, without_password
 from taly.database.ledger import LOCK
@@ -48,25 +48,33 @@ def snapshot(target: Target, database: str = "") -> Iterator[psycopg.Connection]
         yield connection
 
 
+def opened(
+    target: Target, application: str, *, database: str = "", autocommit: bool = False
+) -> psycopg.Connection:
+    """A session that notices when the other side is gone; the caller closes it.
+
+    `application` is what the server calls it, cut at 63 bytes.
+    """
+    return psycopg.connect(
+        make_conninfo(target.url, **({"dbname": database} if database else {})),
+        connect_timeout=CONNECT_TIMEOUT_S,
+        application_name=application.encode()[:63].decode(errors="ignore"),
+        prepare_threshold=None,
+        keepalives_idle=30,
+        keepalives_interval=10,
+        keepalives_count=6,
+        autocommit=autocommit,
+    )
+
+
 @contextmanager
 def connected(
     target: Target, database: str = "", *, autocommit: bool = False
 ) -> Iterator[psycopg.Connection]:
     """A connection whose failures come out as ours."""
-    other = {"dbname": database} if database else {}
+    name = _application(target)
     try:
-        with psycopg.connect(
-            target.url,
-            connect_timeout=CONNECT_TIMEOUT_S,
-            application_name=_application(target),
-            prepare_threshold=None,
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=6,
-            tcp_user_timeout=90_000,
-            autocommit=autocommit,
-            **other,  # type: ignore[arg-type]  # psycopg types every keyword by its own name
-        ) as connection:
+        with opened(target, name, database=database, autocommit=autocommit) as connection:
             yield connection
     except psycopg.Error as error:
         raise explained(target, error) from None  # libpq's own text may hold parts of the URL

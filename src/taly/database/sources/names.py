@@ -14,9 +14,12 @@ def instance_name(work: str) -> str:
     return _named(f"taly-{work}", MAX_INSTANCE)
 
 
-def snapshot_name(instance: str, checkpoint: str) -> str:
-    """The snapshot of a checkpoint; two instances of one account may have the same checkpoint."""
-    return _named(f"taly-{instance}-{checkpoint}", MAX_SNAPSHOT)
+def snapshot_name(instance: str, component: str, checkpoint: str) -> str:
+    """The snapshot of a checkpoint.
+
+    Two databases of an instance, and two instances of an account, may have one of the same name.
+    """
+    return _named(f"taly-{instance}-{component}-{checkpoint}", MAX_SNAPSHOT)
 
 
 def _named(text: str, size: int) -> str:
