@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,10 +34,10 @@ class Team:
         self.workers: dict[str, subprocess.Popen[str]] = {}
         self.followers: list[subprocess.Popen[str]] = []
 
-    def hire(self, *names: str) -> None:
+    def hire(self, *names: str, config: str = "taly.toml") -> None:
         for name in names:
             self.workers[name] = subprocess.Popen(
-                [sys.executable, "-m", "taly", "worker", "--name", name],
+                [sys.executable, "-m", "taly", "worker", "--name", name, "--config", config],
                 cwd=self.box.directory,
                 env=self.box.environment(**self.environ),
                 stdin=subprocess.DEVNULL,
@@ -84,15 +86,28 @@ class Team:
         self.store.close()
 
 
+@contextmanager
+def brought_up(folder: Path, url: str, scenario: str, speed: float) -> Iterator[Team]:
+    box = bring_up(folder / "sandbox", scenario, speed)
+    made = Team(box, url)
+    try:
+        yield made
+    finally:
+        made.close()
+        box.stop()
+
+
 @pytest.fixture
 def team(tmp_path: Path, postgres_url: str) -> Iterator[Team]:
-    box = bring_up(tmp_path / "sandbox", "taly-small", SPEED)
-    file = box.directory / "taly.toml"
-    file.write_text(file.read_text("utf-8").replace("[policy]", POLICY), "utf-8")
-    made = Team(box, postgres_url)
-    yield made
-    made.close()
-    box.stop()
+    with brought_up(tmp_path, postgres_url, "taly-small", SPEED) as made:
+        edit(made.box.directory / "taly.toml", "[policy]", POLICY)
+        yield made
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text("utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), "utf-8")
 
 
 def kinds(store: Store, run_id: str) -> list[str]:
@@ -149,3 +164,32 @@ def _undone_without_its_follower(team: Team, run_id: str, killed: str) -> None:
     assert body(team.taly("status", "--json"))["live_release"] == "R4"
     alive = [one.name for one in team.store.workers() if one.is_alive]
     assert alive == [name for name in left if name != first]
+
+
+def test_a_worker_with_folders_of_its_own_takes_back_what_failed_the_database_too(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    """Migrations and checkpoints are shared; rescue bundles are the worker's, and it finds them."""
+    with brought_up(tmp_path, postgres_url, "taly-small-back", 400.0) as team:
+        box, there = team.box, tmp_path / "elsewhere"
+        edit(box.directory / "taly.toml", 'on_failure = "halt"', 'on_failure = "undo"')
+        (there / ".taly").mkdir(parents=True)
+        shutil.copy(box.directory / "taly.toml", there)
+        for shared in ("prisma", ".taly/checkpoints"):
+            (there / shared).symlink_to(box.directory / shared)
+        team.hire("there", config=str(there / "taly.toml"))
+        before = body(team.taly("status", "--json"))
+        refuse = {"component": "backend", "call": "UpdateService", "kind": "refuse", "status": 403}
+        box.control.faults(refuse)
+        done = team.taly("rollback", "--to", "R3", "--remote", "--yes", "--json")
+        assert done.returncode == ExitCode.STEP_FAILED, done.stderr
+        said = body(done)
+        assert (said["outcome"], said["exit_code"]) == ("failed", 4)
+        assert said["taken_back"]["outcome"] == "succeeded"
+        assert said["taken_back"]["by"] == said["by"]
+        restored = {step["how"] for step in said["taken_back"]["steps"] if "restore" in step["id"]}
+        assert restored == {"acted"}
+        assert said["run"] in [one.name for one in (there / ".taly" / "rescue").iterdir()]
+        assert not (box.directory / ".taly" / "rescue").exists()
+        after = body(team.taly("status", "--json"))
+        assert after["live_release"] == before["live_release"] == "R4"

@@ -243,6 +243,8 @@ class Worker:
         finally:
             self._current = None
             self._row = replace(self._row, run_id="")
+            with suppress(OutcomeUnknown):
+                self._tell_store()
 
     def _work_on(self, served: Served, lease: Lease) -> None:
         engine = served.engine
