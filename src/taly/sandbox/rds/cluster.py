@@ -51,8 +51,12 @@ def _ignored(directory: str, names: list[str]) -> set[str]:
 
 
 def archive_all(server: Server) -> None:
-    """Have the write-ahead log up to now archived."""
+    """Have the write-ahead log up to now archived.
+
+    It ends with a transaction: a replay up to an instant wants to see one behind it.
+    """
     with psycopg.connect(server.url("postgres"), autocommit=True) as session:
+        session.execute("SELECT pg_current_xact_id()")
         row = session.execute("SELECT pg_walfile_name(pg_current_wal_lsn())").fetchone()
         assert row is not None, "it gives a row"
         session.execute("SELECT pg_switch_wal()")
