@@ -52,7 +52,7 @@ class Vendor:
     name: str
     provider: Callable[[], Provider]
     component: Component
-    wsgi: Any
+    emulator: Any
     replies: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     hostile: tuple[str, bytes] = ("", b"")
     """Which reply is another, and what it is."""
@@ -66,7 +66,7 @@ class Vendor:
         if key not in self.replies:
             if self.hostile[0]:
                 return httpx2.Response(404, json={"code": 404, "message": "no"}, headers=headers)
-            with REAL(transport=httpx2.WSGITransport(app=self.wsgi)) as client:
+            with REAL(transport=httpx2.WSGITransport(app=self.emulator.wsgi)) as client:
                 reply = client.send(request)
             self.replies[key] = (reply.status_code, reply.content)
         status, content = self.replies[key]
@@ -75,7 +75,11 @@ class Vendor:
     def observe(self) -> None:
         """What the provider makes of it."""
         with self._connected():
-            repr(self.provider().observe(self.component))
+            provider = self.provider()
+            try:
+                repr(provider.observe(self.component))
+            finally:
+                getattr(provider, "close", bool)()
 
     @contextmanager
     def _connected(self) -> Any:
@@ -91,6 +95,7 @@ def vendors() -> list[Reader]:
     found = [_health()]
     for vendor in (_netlify(), _vercel()):
         vendor.observe()
+        vendor.emulator.stop()
         for key in tuple(vendor.replies):
             found.append(_reader(vendor, key))
     return found
@@ -137,7 +142,7 @@ def _netlify() -> Vendor:
         "netlify",
         lambda: NetlifyProvider(environ, Still(now)),
         Component(name="web", provider="netlify", settings=emulator.settings("web")),
-        emulator.wsgi,
+        emulator,
     )
 
 
@@ -150,5 +155,5 @@ def _vercel() -> Vendor:
         "vercel",
         lambda: VercelProvider(environ, Still(now)),
         Component(name="web", provider="vercel", settings=emulator.settings("web")),
-        emulator.wsgi,
+        emulator,
     )

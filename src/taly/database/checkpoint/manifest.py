@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from taly.errors import Refused
 from taly.hostile import json_value
@@ -19,6 +19,7 @@ AFTER = "after.json"
 DOCUMENT_LIMIT = 64_000_000
 """Bytes of one of its JSON documents: a thousand tables take 2 MB."""
 NAME_LIMIT = 1000
+SNAPSHOT = r"^(\d+:\d+:(\d+(,\d+)*)?)?$"
 PART = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f]{1,255}")
 """One part of a file's name: no way up, no other machine's separator, nothing unprintable."""
 
@@ -46,8 +47,8 @@ class Instant(_Strict):
 
     at: datetime
     """By the server's clock."""
-    snapshot: str
-    """`pg_current_snapshot()`: what was visible."""
+    snapshot: str = Field(pattern=SNAPSHOT)
+    """`pg_current_snapshot()`: what was visible. It becomes part of statements."""
     xmin: int
     """Rows written since have an `xmin` of at least this, modulo 2³²."""
     lsn: str
