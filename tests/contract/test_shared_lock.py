@@ -282,6 +282,21 @@ def test_a_lost_answer_to_the_release_is_no_held_lock(stage: Stage) -> None:
     assert stage.lock().read().verdict == "free"
 
 
+def test_who_lets_go_and_is_not_answered_acts_no_more(stage: Stage) -> None:
+    """Found by the model: others may have it already."""
+    lock = stage.lock()
+    lock.take(holding(lease_s=20))
+    stage.fault("lose-reply")
+    with pytest.raises(OutcomeUnknown):
+        lock.free()
+    stage.lock().take(holding("run-000002"))
+    with pytest.raises(LeaseLost, match="was let go"):
+        lock.check()
+    lock.renew()
+    lock.free()
+    assert stage.lock().read().verdict == "alive"
+
+
 def test_a_renewal_that_was_not_answered_counts_from_when_it_was_first_sent(stage: Stage) -> None:
     offset = [0.0]
     lock = stage.lock(tick=lambda: monotonic_s() + offset[0])
@@ -291,6 +306,34 @@ def test_a_renewal_that_was_not_answered_counts_from_when_it_was_first_sent(stag
         lock.renew()
     offset[0] = 60.0
     lock.renew()
+    assert lock.age_s() >= 60
+
+
+def test_finding_an_old_write_applied_is_no_fresh_renewal(stage: Stage) -> None:
+    """Found by the model: whoever saw that write long ago may take the lock now."""
+    offset = [0.0]
+    lock = stage.lock(tick=lambda: monotonic_s() + offset[0])
+    lock.take(holding(lease_s=100))
+    stage.fault("lose-reply")
+    with pytest.raises(OutcomeUnknown):
+        lock.renew()
+    offset[0] = 90.0
+    lock.check()
+    assert lock.age_s() < 10
+    held = lock.held
+    assert held is not None
+    assert held.beat == 3
+
+
+def test_a_taking_that_was_not_answered_counts_from_when_it_was_first_sent(stage: Stage) -> None:
+    offset = [0.0]
+
+    def a_minute(_: float) -> None:
+        offset[0] += 60.0
+
+    lock = stage.lock(tick=lambda: monotonic_s() + offset[0], sleep=a_minute)
+    stage.fault("lose-reply")
+    lock.take(holding(lease_s=100))
     assert lock.age_s() >= 60
 
 

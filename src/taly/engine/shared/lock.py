@@ -73,6 +73,8 @@ class EnvironmentLock:
         self._sending: tuple[Holding, float] | None = None
         """A write whose answer has not come, and when it was first sent."""
         self._lost: LeaseLost | None = None
+        self._ending = False
+        """Whether others may have been told to take it, though no answer came."""
 
     @property
     def held(self) -> Holding | None:
@@ -160,7 +162,7 @@ class EnvironmentLock:
     def renew(self) -> None:
         """Hold it for another lease; LeaseLost when it is another's, OutcomeUnknown."""
         with self._mutex:
-            if self._mine is not None:
+            if self._mine is not None and not self._ending:
                 self._write("held")
 
     def check(self) -> None:
@@ -170,11 +172,15 @@ class EnvironmentLock:
         """
         if self._lost is not None:
             raise self._lost
+        if self._ending:
+            raise LeaseLost(f"the lock of {self._environment} was let go")
         mine = self._mine
-        if mine is None or self.age_s() <= mine.lease_s * STALE_SHARE:
-            return
+        if mine is None:
+            raise LeaseLost(f"the lock of {self._environment} is not held by this process")
         try:
-            self.renew()
+            # Not once: what is found out may be that an old write was applied, which is no news.
+            while self.age_s() > mine.lease_s * STALE_SHARE:
+                self.renew()
         except TalyError as error:  # refused too, as when credentials ran out: a run is under way
             raise unreachable(
                 f"the lock of {self._environment} in {self._objects.place} could not be renewed "
@@ -199,6 +205,7 @@ class EnvironmentLock:
         with self._mutex:
             if self._mine is None or self._lost is not None:
                 return
+            self._ending = True
             with suppress(LeaseLost):  # another's already, which is what we want
                 self._write(state)
             self._mine = None
@@ -242,6 +249,7 @@ class EnvironmentLock:
     def _hold(self, mine: Holding, tag: str, sent_at: float) -> Holding:
         self._mine, self._tag, self._at, self._sending = mine, tag, sent_at, None
         self._lost = None
+        self._ending = mine.state != "held"
         return mine
 
     def _parsed(self, stored: Stored) -> Holding:
