@@ -236,18 +236,14 @@ class PostgresEmulator:
     def _start_instance(self, on_rds: OnRds) -> str:
         # Imported here: moto's RDS takes longer to load than a sandbox without one should.
         from taly.sandbox.rds import RdsEmulator
-        from taly.sandbox.rds.cluster import archiving
+        from taly.sandbox.rds.cluster import ARCHIVING, open_archive
         from taly.sandbox.rds.roles import make_master
 
-        place = self._directory / "rds"
-        archive = place / "archive"
-        archive.mkdir(parents=True, exist_ok=True)
-        for folder in (place, archive):
-            folder.chmod(0o777)  # the server's account writes there, and it may be another one
-        self._server = Server(self._directory, find_binaries(), archiving(archive.resolve()))
+        self._server = Server(self._directory, find_binaries(), ARCHIVING)
         url = make_master(self._server.start(), self._server.password)
-        self.rds = RdsEmulator(self._world, place, on_rds.region)
-        self.rds.add(on_rds.identifier, self._server, on_rds.settings, archive.resolve())
+        archive = open_archive(self._server)
+        self.rds = RdsEmulator(self._world, archive.with_name("rds"), on_rds.region)
+        self.rds.add(on_rds.identifier, self._server, on_rds.settings, archive)
         return url
 
     def _note(self, deploy: Deploy, result: Deployed) -> None:

@@ -185,12 +185,12 @@ class Server:
         for part in (package, package.with_name(f"{package.name}.libs")):
             if part.is_dir():
                 shutil.copytree(part, copy / part.name, symlinks=True)
-        self._own(copy)
+        self.own(copy)
         self._binaries = replace(
             self._binaries, directory=copy / package.name / "pginstall" / "bin"
         )
 
-    def _own(self, folder: Path) -> None:
+    def own(self, folder: Path) -> None:
         """Give a folder with all that is in it to the server's account."""
         if self._account is not None:
             for path in (folder, *folder.rglob("*")):

@@ -25,9 +25,16 @@ STOP = {
 }
 
 
-def archiving(archive: Path) -> dict[str, str]:
-    """The options of a server whose write-ahead log is kept, so that it can be replayed."""
-    return {"archive_mode": "on", "archive_command": f"cp %p '{archive}/%f'"}
+ARCHIVING = {"archive_mode": "on", "archive_command": "cp %p ../archive/%f"}
+"""The options of a server whose write-ahead log is kept, so that it can be replayed."""
+
+
+def open_archive(server: Server) -> Path:
+    """The folder of a running server's log: beside its data, where its account can reach it."""
+    folder = server.data.with_name("archive")
+    folder.mkdir()
+    server.own(folder)
+    return folder
 
 
 def copy(server: Server, into: Path) -> None:
@@ -95,7 +102,7 @@ class CopiedServer(Server):
             with (self.data / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
                 file.writelines(f"{name} = '{value}'\n" for name, value in self._recovery().items())
         self.data.chmod(0o700)
-        self._own(self.data)
+        self.own(self.data)
 
     def _recovery(self) -> Mapping[str, str]:
         assert self._at is not None, "it is asked for then only"

@@ -40,9 +40,10 @@ class RdsEmulator:
     """
 
     def __init__(self, world: World, directory: Path, region: str) -> None:
-        """Prepare; nothing runs yet."""
+        """Prepare; nothing runs yet. `directory` is made, for copies and restored servers."""
         self._world = world
         self._directory = directory
+        directory.mkdir(mode=0o711)
         self._region = region
         self._moto = MotoServer()
         self._lock = threading.RLock()
