@@ -1,6 +1,7 @@
 """taly.toml → Environment; every mistake at once, each with its key path."""
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ FILE_NAME = "taly.toml"
 STATE_DIRECTORY = ".taly"
 PATHS = ("migrations", "checkpoints", "rescue")
 """Settings of a database that are folders."""
-SHARED = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*$"
+SHARED = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*"
 """A bucket and a prefix, by S3's rules for names that need no escaping."""
 COLUMN = r"^([^.]+\.)?[^.]+\.[^.]+$"
 """`table.column` or `schema.table.column`."""
@@ -172,11 +173,7 @@ class NetworkSettings(_Strict):
 class _File(_Strict):
     environment: str = Field(min_length=1, max_length=60, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     store: str = Field(default="", description="postgresql://… for a team; else a local file.")
-    shared: str = Field(
-        default="",
-        pattern=rf"^$|{SHARED}",
-        description="s3://bucket/prefix for a team without such a PostgreSQL.",
-    )
+    shared: str = Field(default="", description="s3://bucket/prefix for a team without that.")
     shared_region: str = Field(default="", description="AWS region of that bucket.")
     sandbox: SandboxSettings | None = None
     policy: PolicySettings = PolicySettings()
@@ -243,10 +240,11 @@ def load_config(path: Path) -> Config:
         kept = _checked(SecretSettings, raw.pop("store"), "store", mistakes)
     file = _checked(_File, raw, "", mistakes)
     components = tuple(_components(raw.get("components"), mistakes)) if raw else ()
-    if file is not None and file.shared and is_postgres(file.store):
-        mistakes.append(
-            "shared: everybody sees a PostgreSQL already; without `store`, or not at all"
-        )
+    if file is not None and file.shared:
+        if not re.fullmatch(SHARED, file.shared):
+            mistakes.append("shared: s3://bucket or s3://bucket/prefix")
+        if kept or is_postgres(file.store):
+            mistakes.append("shared: all of the team reach `store` already; give one of the two")
     if file is None or mistakes:
         listed = "\n".join(f"  {mistake}" for mistake in mistakes)
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"

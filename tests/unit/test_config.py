@@ -175,3 +175,36 @@ def test_mistakes_in_hints_are_named_with_their_place(tmp_path: Path) -> None:
     assert "components.database.columns.bookings.price.transfrom: there is no such" in message
     assert "components.database.columns.bookings.room.fill" in message
     assert "components.database.columns.price" in message
+
+
+def test_a_team_s_bucket_is_taken_with_its_prefix(tmp_path: Path) -> None:
+    for place in ("s3://my-team", "s3://my-team/taly", "s3://my.team-1/a/b_c"):
+        config = load_config(
+            write(tmp_path, f'shared = "{place}"\nshared_region = "eu-west-1"\n{GOOD}')
+        )
+        assert (config.shared, config.shared_region) == (place, "eu-west-1")
+        assert Path(config.store).is_relative_to(tmp_path), "each machine keeps its own store"
+    assert load_config(write(tmp_path, GOOD)).shared == ""
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "my-team",
+        "s3://",
+        "s3://My_Team",
+        "s3://team/",
+        "s3://team//a",
+        "s3://team/a b",
+        "gs://team",
+    ],
+)
+def test_what_is_no_bucket_is_a_mistake(tmp_path: Path, place: str) -> None:
+    message = refused(tmp_path, f'shared = "{place}"\n{GOOD}')
+    assert "shared: s3://bucket or s3://bucket/prefix" in message
+
+
+@pytest.mark.parametrize("store", ['"postgresql://ops/taly"', '{ env = "STORE" }'])
+def test_a_store_that_all_reach_and_a_bucket_are_one_too_many(tmp_path: Path, store: str) -> None:
+    message = refused(tmp_path, f'shared = "s3://team"\nstore = {store}\n{GOOD}')
+    assert "shared: all of the team reach `store` already" in message
