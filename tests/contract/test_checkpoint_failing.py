@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,6 +15,7 @@ from tests.contract.checkpoint_stage import BAD, BASE, ROWS, Stage, once
 
 from taly.database import programs
 from taly.database.checkpoint.folder import making
+from taly.database.checkpoint.manifest import Backup
 from taly.database.programs import Programs, find_programs
 from taly.errors import ExitCode, TalyError
 
@@ -45,10 +47,10 @@ def stage(tmp_path: Path, postgres_url: str) -> Iterator[Stage]:
 def failing(stage: Stage) -> Callable[..., TalyError]:
     """The error of a checkpoint that cannot be made, and proof that nothing is left of it."""
 
-    def make(*arguments: object, **changes: object) -> TalyError:
+    def make(*arguments: Any, **changes: Any) -> TalyError:
         databases = stage.databases()
         with pytest.raises(TalyError) as caught:
-            stage.checkpoint(*arguments, **changes)  # type: ignore[arg-type]
+            stage.checkpoint(*arguments, **changes)
         assert stage.left() == []
         assert stage.databases() == databases
         assert stage.password not in caught.value.message
@@ -167,14 +169,14 @@ def test_a_connection_lost_while_rows_are_read_from_a_template(
 
 
 @pytest.mark.parametrize("backup", ["dump", "template"])
-def test_ctrl_c_leaves_nothing_and_no_pg_dump_runs_on(stage: Stage, backup: str) -> None:
+def test_ctrl_c_leaves_nothing_and_no_pg_dump_runs_on(stage: Stage, backup: Backup) -> None:
     def stop(what: str, done: int, whole: int) -> None:
         if not what.startswith("template"):
             raise KeyboardInterrupt
 
     databases = stage.databases()
     with pytest.raises(KeyboardInterrupt):
-        stage.checkpoint(backup, report=stop)  # type: ignore[arg-type]
+        stage.checkpoint(backup, report=stop)
     assert stage.left() == []
     assert stage.databases() == databases
     running = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"

@@ -7,8 +7,8 @@ from types import MappingProxyType
 import psycopg
 
 from taly.database.carry.sql import q, run
-from taly.database.checkpoint.session import EXACT, SINCE_17
-from taly.database.connection import CONNECT_TIMEOUT_S, Target, without_password
+from taly.database.checkpoint.session import EXACT, SINCE_17, open_session
+from taly.database.connection import Target, without_password
 from taly.errors import TalyError, VendorRefused, VendorUnavailable
 
 LOCK_WAIT_MS = 700
@@ -41,17 +41,7 @@ def opened(
 
     `more`: settings beside those.
     """
-    connection = psycopg.connect(
-        target.url,
-        connect_timeout=CONNECT_TIMEOUT_S,
-        application_name=f"taly-carry {name}"[:63],
-        prepare_threshold=None,
-        keepalives_idle=30,
-        keepalives_interval=10,
-        keepalives_count=6,
-        tcp_user_timeout=90_000,
-        autocommit=True,
-    )
+    connection = open_session(target, f"taly-carry {name}", autocommit=True)
     settings = {**EXACT, **OURS, **more, "search_path": q(target.schema)}
     if connection.info.server_version >= 170_000:
         settings |= SINCE_17

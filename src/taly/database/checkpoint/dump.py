@@ -5,7 +5,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,8 +30,8 @@ class Client:
         """Start it. The password goes by the environment: arguments can be read by everybody."""
         self._target = target
         self._name = Path(command[0]).name
-        self._stack = ExitStack()
-        self._said = self._stack.enter_context(tempfile.TemporaryFile())
+        self._said, path = tempfile.mkstemp()
+        Path(path).unlink()  # it goes with us, however we end
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -60,7 +59,7 @@ class Client:
                     self._process.kill()
                     self._process.wait()
         finally:
-            self._stack.close()
+            os.close(self._said)
 
     @property
     def has_ended(self) -> bool:
@@ -93,8 +92,8 @@ class Client:
         return went_on and all(FOREIGN_SETTING in line for line in errors)
 
     def _lines(self) -> list[str]:
-        self._said.seek(0)
-        return self._said.read().decode(errors="replace").splitlines()
+        said = os.pread(self._said, os.fstat(self._said).st_size, 0)
+        return said.decode(errors="replace").splitlines()
 
     def failure(self) -> TalyError:
         """What its messages mean."""

@@ -48,7 +48,7 @@ def snapshot(target: Target, database: str = "") -> Iterator[psycopg.Connection]
         yield connection
 
 
-def opened(
+def open_session(
     target: Target, application: str, *, database: str = "", autocommit: bool = False
 ) -> psycopg.Connection:
     """A session that notices when the other side is gone; the caller closes it.
@@ -74,7 +74,7 @@ def connected(
     """A connection whose failures come out as ours."""
     name = _application(target)
     try:
-        with opened(target, name, database=database, autocommit=autocommit) as connection:
+        with open_session(target, name, database=database, autocommit=autocommit) as connection:
             yield connection
     except psycopg.Error as error:
         raise explained(target, error) from None  # libpq's own text may hold parts of the URL

@@ -42,13 +42,17 @@ OID = "SELECT oid::bigint FROM pg_database WHERE datname = %s"
 class Fence:
     """The session; `close` it last."""
 
-    def __init__(self, target: Target, session: str, others: Sequence[str] = ()) -> None:
+    def __init__(
+        self, target: Target, session: str, others: Sequence[str] = (), *, hint: str = "taly runs"
+    ) -> None:
         """Connect, and name the session; `others` are names that this run's sessions also have.
 
-        Raises VendorRefused when no database lets us in.
+        `hint` is the command for when sessions do not end. Raises VendorRefused when no database
+        lets us in.
         """
         self.target = target
         self.session = session
+        self.hint = hint
         self.names = [session, *others]
         self.database = maintenance_of(target)
         self._stack = ExitStack()
@@ -105,7 +109,7 @@ class Fence:
                 raise VendorUnavailable(
                     f"sessions named {self.session!r} on {server_of(self.target)} do not end",
                     reference="restore-sessions-stay",
-                    hint="taly resume",
+                    hint=self.hint,
                 )
             time.sleep(LOOK_S)
 
@@ -131,7 +135,7 @@ class Fence:
                 raise VendorUnavailable(
                     f"{len(found)} sessions of {self.target.place} do not end",
                     reference="restore-sessions-stay",
-                    hint="taly resume",
+                    hint=self.hint,
                 )
             time.sleep(LOOK_S)
 

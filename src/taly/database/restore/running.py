@@ -34,7 +34,8 @@ def restore(
     and LeaseLost as `say` does; the live database is then as it was before.
     """
     job = job_of(step, key, environ, clock, say, free)
-    fence = Fence(job.target, job.session, (job.carry_session,))
+    resume = f"taly resume {job.run}"
+    fence = Fence(job.target, job.session, (job.carry_session,), hint=resume)
     try:
         fence.take()
         done = aside_of(fence, job.run, job.database)

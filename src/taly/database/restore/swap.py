@@ -81,7 +81,7 @@ def swap(job: Job, fence: Fence, renamer: psycopg.Connection, exchange: Exchange
     raise VendorUnavailable(
         f"{job.target.place} was never without sessions of others for {TRIES} tries",
         reference="restore-sessions-stay",
-        hint="taly resume",
+        hint=f"taly resume {job.run}",
     )
 
 
@@ -178,7 +178,7 @@ def _check_still_locked(
         raise VendorUnavailable(
             f"our session that held the tables of {job.target.place} was ended by somebody",
             reference="database-unreachable",
-            hint="taly resume",
+            hint=f"taly resume {job.run}",
         )
 
 
