@@ -5,9 +5,10 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.rows import dict_row
 
 from taly.engine.store.database import Result, Row, Transaction, queries, unreachable, upgrade
@@ -27,6 +28,9 @@ SERVER_SIDE = {
     "tcp_user_timeout": 10_000,
 }
 """So that the server, too, notices a machine that is cut off; by itself it would take hours."""
+ANSWER_S = 15.0
+"""Real seconds for which an answer is waited for: longer than IDLE_S, for a row may be locked by a
+frozen process, and shorter than a lease. A network that swallows everything never says so."""
 LOST = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
@@ -34,6 +38,31 @@ LOST = (
 )
 SETUP_LOCK = 0x7461_6C79
 """The advisory lock under which the schema is made: two first processes may come at once."""
+
+Value = TypeVar("Value")
+
+
+class _Impatient(psycopg.Connection[dict[str, Any]]):
+    """A connection on which every answer comes within ANSWER_S, or the connection is lost."""
+
+    def wait(self, gen: PQGen[Value], interval: float = 0.1, timeout: float | None = None) -> Value:
+        if timeout is not None:  # psycopg's own, while it cancels
+            return super().wait(gen, interval, timeout)
+        return super().wait(_limited(gen, time.monotonic() + ANSWER_S), interval)
+
+
+def _limited(gen: PQGen[Value], give_up: float) -> PQGen[Value]:
+    """The same conversation, ended when nothing is ready to be read by then."""
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > give_up:
+                raise psycopg.OperationalError("the server does not answer")
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        value: Value = end.value
+        return value
 
 
 class PostgresDatabase:
@@ -82,7 +111,7 @@ class PostgresDatabase:
 
     def _connected(self) -> psycopg.Connection[dict[str, Any]]:
         if self._connection is None:
-            connection = psycopg.connect(
+            connection = _Impatient.connect(
                 self._url,
                 autocommit=True,
                 row_factory=dict_row,
