@@ -17,7 +17,7 @@ from taly.engine.store.database import (
     unreachable,
     upgrade,
 )
-from taly.errors import UsageError
+from taly.errors import OutcomeUnknown, UsageError
 
 BUSY_TIMEOUT_S = 30.0
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
@@ -40,7 +40,7 @@ class SqliteDatabase:
             self._prepare()
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise unreachable(error) from error
+            raise _told(error) from error
 
     def _prepare(self) -> None:
         ask = self._connection.execute
@@ -73,7 +73,7 @@ class SqliteDatabase:
                 self._connection.execute("commit")
             except sqlite3.OperationalError as error:
                 self._roll_back()
-                raise unreachable(error) from error
+                raise _told(error) from error
             except BaseException:
                 self._roll_back()
                 raise
@@ -114,6 +114,26 @@ def _make(path: Path) -> None:
             reference="store-not-writable",
             hint="taly runs --store FILE",
         ) from error
+
+
+def _told(error: sqlite3.DatabaseError) -> OutcomeUnknown:
+    """The error in words that say what to mend: https://www.sqlite.org/rescode.html."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+        return OutcomeUnknown(
+            f"the store cannot be written ({error}); nothing is done that cannot be written down "
+            "there first",
+            reference="store-full",
+            hint="df, then the same again",
+        )
+    if code == sqlite3.SQLITE_BUSY:
+        return OutcomeUnknown(
+            f"another process has kept the store locked for {BUSY_TIMEOUT_S:.0f} s: it may be "
+            "frozen; nothing is done that cannot be written down there first",
+            reference="store-locked",
+            hint="taly runs shows who works; end a frozen process, then the same again",
+        )
+    return unreachable(error)
 
 
 class _Statements:
