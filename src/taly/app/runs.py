@@ -12,13 +12,18 @@ from taly.app.settling import settle_bundles
 from taly.engine.owner import Owner
 from taly.engine.runner import Engine
 from taly.engine.store import Marked
-from taly.errors import EnvironmentLocked, ExitCode, LeaseLost
+from taly.errors import EnvironmentLocked, ExitCode, LeaseLost, OutcomeUnknown
 from taly.model.events import (
     CancelRequested,
     LeaseTaken,
     Recorded,
     RunFinished,
     RunStarted,
+    StepActed,
+    StepDone,
+    StepFailed,
+    StepIntended,
+    StepStarted,
 )
 from taly.model.plan import Plan
 from taly.model.release import Mark
@@ -76,8 +81,16 @@ def follow(context: Context, engine: Engine, run_id: str, on_event: OnEvent) -> 
 
     A run that was not started by this engine is taken over first.
     """
+    under_way: dict[str, str] = {}
+
+    def hear(recorded: Recorded) -> None:
+        _note(under_way, recorded)
+        on_event(recorded)
+
     try:
-        run = executor_of(context, engine).execute(run_id, on_event)
+        run = executor_of(context, engine).execute(run_id, hear)
+    except OutcomeUnknown as error:
+        raise _with_what_is_unknown(error, run_id, under_way) from error
     except LeaseLost as lost:
         raise EnvironmentLocked(
             f"another process has taken over {run_id}; this one stopped and recorded nothing more",
@@ -86,6 +99,30 @@ def follow(context: Context, engine: Engine, run_id: str, on_event: OnEvent) -> 
         ) from lost
     after_run(context, run)
     return run
+
+
+def _note(under_way: dict[str, str], recorded: Recorded) -> None:
+    """Keep in mind, by its id, each step that began and has not ended, and how far it came."""
+    match recorded.event:
+        case StepStarted(step=step):
+            under_way.setdefault(step, "begun, nothing sent")
+        case StepIntended(step=step):
+            under_way[step] = "sent, or about to be"
+        case StepActed(step=step):
+            under_way[step] = "sent, and accepted"
+        case StepDone(step=step) | StepFailed(step=step):
+            under_way.pop(step, None)
+
+
+def _with_what_is_unknown(
+    error: OutcomeUnknown, run_id: str, under_way: dict[str, str]
+) -> OutcomeUnknown:
+    """The same, with the steps whose end was not seen: the store cannot be asked for them now."""
+    steps = "".join(f"\n    {step}: {how}" for step, how in under_way.items())
+    said = f"\n  Not known is the end of:{steps}" if steps else "\n  No step was under way."
+    return OutcomeUnknown(
+        error.message + said, reference=error.reference, hint=f"taly resume {run_id}"
+    )
 
 
 def after_run(context: Context, run: Run) -> None:
