@@ -1,10 +1,14 @@
 """The control API over real HTTP, on a platform of two vendors in this process."""
 
 import json
+import socket
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -262,3 +266,29 @@ def test_a_scenario_that_asks_for_the_impossible_is_refused_and_leaves_nothing(
         platform.up()
     assert caught.value.reference == "scenario-impossible"
     assert "explode" in caught.value.message
+
+
+def test_a_vendor_that_restarts_refuses_for_a_while_and_forgets_nothing(
+    platform: Platform, control: ControlClient
+) -> None:
+    path = "/v9/projects"
+    before, seen = ask_vercel(platform, path), []
+    address = urlsplit(platform.environ()["VERCEL_API_URL"])
+    kept = socket.create_connection((address.hostname or "", address.port or 0), 5)
+    kept.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    restarting = threading.Thread(target=control.restart, args=("vercel", 0.3))
+    restarting.start()
+    while restarting.is_alive():
+        try:
+            seen.append(ask_vercel(platform, path))
+        except (OSError, HTTPException) as error:
+            seen.append(type(error).__name__)
+    kept.settimeout(5)
+    while kept.recv(4096):
+        pass  # what was answered before; then the end: it was cut
+    kept.close()
+    assert "URLError" in seen, "nobody was refused"
+    assert ask_vercel(platform, path) == before
+    with pytest.raises(UsageError, match="no HTTP interface") as caught:
+        control.restart("serverless", 0)
+    assert caught.value.reference == "sandbox-no-such-vendor"

@@ -159,6 +159,29 @@ def writers(count: int | None, directory: Path | None, as_json: bool) -> None:
 
 
 @sandbox.command()
+@click.argument(
+    "vendor", type=click.Choice(["apprunner", "netlify", "serverless", "vercel"]), metavar="VENDOR"
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, 60),
+    default=2.0,
+    show_default=True,
+    help="Real seconds without an answer.",
+)
+@directory_option
+def restart(vendor: str, seconds: float, directory: Path | None) -> None:
+    """Cut a vendor's API off for a while, as its outage would.
+
+    VENDOR: apprunner, netlify, serverless, vercel (the two of AWS have one API). It forgets
+    nothing: what it was asked to do goes on meanwhile.
+    """
+    _client(find_directory(directory)).restart(vendor, seconds)
+    err().print(f"{vendor} is back after {seconds:g} s.", markup=False)
+    err().print("\nnext: [command]taly status[/]")
+
+
+@sandbox.command()
 @directory_option
 @json_option
 def env(directory: Path | None, as_json: bool) -> None:

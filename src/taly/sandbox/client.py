@@ -79,6 +79,10 @@ class ControlClient:
         """So many customers keep booking from now on; 0 ends it, once all have their answers."""
         return int(self.send("POST", "/_sandbox/writers", {"count": count})["count"])
 
+    def restart(self, vendor: str, away_s: float) -> None:
+        """Let a vendor's API be away for so many real seconds; returns when it is back."""
+        self.send("POST", "/_sandbox/restart", {"vendor": vendor, "away_s": away_s})
+
     def send(self, method: str, path: str, body: object = None) -> Any:
         """One request; UsageError when it is refused or nobody answers."""
         request = urllib.request.Request(

@@ -58,6 +58,10 @@ class Controlled(Protocol):
         """See Platform."""
         ...
 
+    def restart(self, vendor: str, away_s: float) -> None:
+        """See Platform."""
+        ...
+
 
 class Problem(Exception):
     """A request that cannot be done, with its HTTP status."""
@@ -104,6 +108,13 @@ class WritersBody(_Body):
     count: int = Field(ge=0, le=64)
 
 
+class RestartBody(_Body):
+    """`POST /_sandbox/restart`."""
+
+    vendor: Vendor
+    away_s: float = Field(default=2.0, ge=0, le=60)
+
+
 class ControlApi:
     """A WSGI application over one platform."""
 
@@ -122,6 +133,7 @@ class ControlApi:
             ("DELETE", "/_sandbox/faults"): self._clear_faults,
             ("GET", "/_sandbox/writers"): self._read_writers,
             ("POST", "/_sandbox/writers"): self._set_writers,
+            ("POST", "/_sandbox/restart"): self._restart,
         }
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -183,6 +195,16 @@ class ControlApi:
         writers = self._platform.writers
         writers.start(_body(request, WritersBody).count)
         return {"count": writers.count}
+
+    def _restart(self, request: Request) -> Any:
+        body = _body(request, RestartBody)
+        try:
+            self._platform.restart(body.vendor, body.away_s)
+        except LookupError:
+            raise Problem(
+                422, "no-such-vendor", f"{body.vendor} has no HTTP interface in this sandbox"
+            ) from None
+        return {"vendor": body.vendor, "away_s": body.away_s}
 
     def _push(self, request: Request) -> Any:
         body = _body(request, PushBody)

@@ -1,13 +1,16 @@
 """The HTTP side of every emulated vendor: a threaded loopback server, the journal, the faults."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+from werkzeug.exceptions import ClientDisconnected
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
@@ -61,7 +64,10 @@ class VendorApp:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
-        request.get_data(cache=True)
+        try:
+            request.get_data(cache=True)
+        except ClientDisconnected as gone:  # a client that was killed while it spoke
+            raise ConnectionError("the client is gone") from gone
         at = self._world.clock.now()
         target, component = self._targeted(request)
         fault = self._world.faults.take(
@@ -103,8 +109,7 @@ def refusal(fault: Fault) -> Response:
 
 def drop_connection(environ: WSGIEnvironment) -> None:
     """Close the client's connection without an answer."""
-    socket = environ["werkzeug.socket"]
-    socket.shutdown(2)
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
     raise ConnectionError("the sandbox dropped this connection on purpose")
 
 
@@ -142,8 +147,13 @@ class Listener:
     """A WSGI application served on a loopback port, from threads of this process."""
 
     def __init__(self, app: Any, *, port: int = 0) -> None:
+        self._app = app
+        self._open: set[socket.socket] = set()
+        self._make(port)
+
+    def _make(self, port: int) -> None:
         self._server: BaseWSGIServer = make_server(
-            "127.0.0.1", port, app, threaded=True, request_handler=_QuietHandler
+            "127.0.0.1", port, self._app, threaded=True, request_handler=_handler(self._open)
         )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL_S,), daemon=True
@@ -159,9 +169,41 @@ class Listener:
         self._thread.start()
         return self
 
+    def restart(self, away_s: float) -> None:
+        """Cut every connection, answer nobody for so many real seconds, and serve again there.
+
+        What a request under way was doing is done to its end; its answer reaches nobody.
+        """
+        port = self._server.server_port
+        self.stop()
+        with socket.socket() as held:  # bound and not listening: ours, and connections are refused
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(("127.0.0.1", port))
+            for connection in tuple(self._open):
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            time.sleep(away_s)
+            self._make(port)
+        self.start()
+
     def stop(self) -> None:
         """End the server and wait for its thread; one that never started is only closed."""
         if self._thread.ident is not None:
             self._server.shutdown()
             self._thread.join(timeout=5)
         self._server.server_close()
+
+
+def _handler(open_: set[socket.socket]) -> type[_QuietHandler]:
+    """A handler of connections that notes which are open."""
+
+    class Noting(_QuietHandler):
+        def setup(self) -> None:
+            super().setup()
+            open_.add(self.connection)
+
+        def finish(self) -> None:
+            open_.discard(self.connection)
+            super().finish()
+
+    return Noting

@@ -135,6 +135,13 @@ class Platform:
                 return PushEntry.model_validate({**same, **said, "commit": known.commit})
         return entry
 
+    def restart(self, vendor: str, away_s: float) -> None:
+        """Let that vendor's API be away for so many real seconds; what it holds is kept.
+
+        LookupError if it has none here.
+        """
+        self._vendors.restart(vendor, away_s)
+
     @property
     def writers(self) -> Writers:
         """The customers; UsageError where they have no backend to book at."""

@@ -47,15 +47,21 @@ class Vendors:
     environ: dict[str, str]
     """What a client needs to reach them, under the names that the vendors' own clients read."""
     listeners: list[Listener] = field(default_factory=list)
+    by_vendor: dict[str, Listener] = field(default_factory=dict)
+    """AWS's services have one in common."""
+
+    def restart(self, vendor: str, away_s: float) -> None:
+        """Cut a vendor's API off for so many real seconds; LookupError if it has none here."""
+        self.by_vendor[vendor].restart(away_s)
 
     def serve(self, world: World) -> None:
         """Open the vendors' APIs on loopback and add their addresses to `environ`."""
         emulators: Mapping[str, Any] = self.emulators
         if "vercel" in emulators:
-            url = self._listen(emulators["vercel"].wsgi)
+            url = self._listen(emulators["vercel"].wsgi, "vercel")
             self.environ |= {"VERCEL_API_URL": url, "VERCEL_TOKEN": made_up_secret()}
         if "netlify" in emulators:
-            url = self._listen(emulators["netlify"].wsgi) + "/api/v1"
+            url = self._listen(emulators["netlify"].wsgi, "netlify") + "/api/v1"
             self.environ |= {"NETLIFY_API_URL": url, "NETLIFY_AUTH_TOKEN": made_up_secret()}
         database = emulators.get("postgres")
         rds = database.rds if database is not None else None
@@ -78,15 +84,16 @@ class Vendors:
             otherwise=emulators["serverless"].wsgi if "serverless" in emulators else None,
         )
         return {
-            "AWS_ENDPOINT_URL": self._listen(door),
+            "AWS_ENDPOINT_URL": self._listen(door, "apprunner", "serverless"),
             "AWS_ACCESS_KEY_ID": "AKIASANDBOX000000000",
             "AWS_SECRET_ACCESS_KEY": made_up_secret(),
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
         }
 
-    def _listen(self, app: Any) -> str:
+    def _listen(self, app: Any, *vendors: str) -> str:
         listener = Listener(app).start()
+        self.by_vendor |= dict.fromkeys(self.emulators.keys() & set(vendors), listener)
         self.listeners.append(listener)
         return listener.url
 
