@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install test check lint types layers demo bench simulate fuzz docs picture clean
+.PHONY: help install test check lint types layers demo bench simulate kills fuzz docs picture clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -45,6 +45,10 @@ simulate: $(VENV)/.ready  ## play SEEDS=10000 simulated incidents and check ever
 
 fuzz: $(VENV)/.ready  ## hostile input for every reader, for FOR_S=60 seconds on both cores
 	$(BIN)/python -m tools.fuzz --seconds $(or $(filter-out 0,$(FOR_S)),60)
+
+ROUNDS ?= 10
+kills: $(VENV)/.ready  ## kill, freeze and cut off real processes: ROUNDS=10 times at random
+	TALY_KILL_ROUNDS=$(ROUNDS) $(PYTEST) -n 2 tests/e2e/test_kill_matrix.py
 
 docs: $(VENV)/.ready  ## write the reference pages that come from the code
 	$(BIN)/python -m tools.write_reference

@@ -15,6 +15,7 @@ from psycopg.sql import SQL, Identifier
 from taly.sandbox.binaries import find_binaries
 from taly.sandbox.server import Server
 from tests.cluster import PREPARED, Prepared, find_copied
+from tests.kills.table import pytest_terminal_summary as pytest_terminal_summary
 
 SCRUBBED = ("AWS_", "PG", "VERCEL_", "NETLIFY_", "DATABASE_URL", "TALY_", "NO_COLOR", "FORCE_COLOR")
 

@@ -1,0 +1,1 @@
+"""The kill matrix: real processes, killed and frozen, on real stores, against emulated vendors."""
