@@ -255,6 +255,7 @@ def test_a_run_that_was_begun_is_not_checked_again(yard: Yard) -> None:
     assert yard.ended(run_id).outcome == "succeeded"
 
 
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_what_one_worker_cannot_see_others_try_each_once(yard: Yard) -> None:
     blind = FakeVendor(clock=RealTime(), log=yard.world.log, read_faults=[True] * 10_000)
     first = yard.hire("first", world=blind)
