@@ -264,7 +264,7 @@ def _mark(path: Path, state: State) -> None:
         raise VendorUnavailable(
             f"{path}: the change was made, and that cannot be written down: {error.strerror}",
             reference="rescue-not-confirmed",
-            hint="taly resume",
+            hint=f"taly resume {path.parent.name}",
         ) from error
 
 
