@@ -451,6 +451,9 @@ def test_cancelled_while_a_begun_run_waits_a_worker_ends_it(
 ) -> None:
     run_id = submitted(store)
     store.let_go(taken(store, run_id, StepStarted(step="roll-back:web")))
+    told = said(capsys, ExitCode.OK, "cancel", run_id)
+    assert f"Nobody works on {run_id}" in told, "no worker lives"
+    store.beat(row())
     assert "waits for a worker" in said(capsys, ExitCode.OK, "cancel", run_id)
     assert store.run(run_id).outcome is None
     assert store.run(run_id).waits

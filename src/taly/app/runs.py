@@ -12,6 +12,7 @@ from taly.app.settling import settle_bundles
 from taly.engine.owner import Owner
 from taly.engine.runner import Engine
 from taly.engine.store import Marked
+from taly.engine.worker import can_take
 from taly.errors import EnvironmentLocked, ExitCode, LeaseLost, OutcomeUnknown
 from taly.model.events import (
     CancelRequested,
@@ -195,7 +196,10 @@ def cancel(context: Context, run_id: str) -> Stopping:
     if not run.for_workers:
         return "left"
     begun = any(not isinstance(one.event, RunStarted | LeaseTaken) for one in store.events(run_id))
-    return "waits" if begun else _end_unbegun(context, run_id)
+    if not begun:
+        return _end_unbegun(context, run_id)
+    someone = any(can_take(one, run.environment, run.fits) for one in store.workers())
+    return "waits" if someone else "left"
 
 
 def _end_unbegun(context: Context, run_id: str) -> Stopping:
