@@ -132,9 +132,9 @@ class Stage:
     def start(self, *arguments: str, waits: bool = False, tweak: Tweak | None = None) -> Taly:
         """A `taly` under way."""
         wish = Wish(
-            arguments=(*arguments, "--store", self.store),
+            arguments=arguments,
             directory=self.world.directory,
-            environ=self.world.environ,
+            environ={**self.world.environ, "TALY_STORE": self.store},
             said=self.notes / f"taly-{next(self._numbers)}",
             waits=waits,
             tweak=tweak,
