@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     facts["load_after"] = machine.load()
     Console(width=80, highlight=False).print(report.table(figures, facts))
     said = report.body(figures, facts, quick=options.quick)
+    if options.only and options.output.is_file() and not options.quick:
+        earlier = json.loads(options.output.read_text("utf-8"))
+        said = report.kept(said, earlier, options.only)
     options.output.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", "utf-8")
     if options.docs:
         page = report.PAGE.read_text("utf-8")
@@ -103,7 +106,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--only",
         default="",
         metavar="PARTS",
-        help="e.g. `acf`: only these; f takes g, h and i along",
+        help="e.g. `acf`: only these, the saved figures of others stay; f takes g, h, i along",
     )
     parser.add_argument("--no-clients", action="store_true", help="leave the comparison (e) out")
     parser.add_argument("--real-time", action="store_true", help="(a) at clock ×1 too: 6 min more")

@@ -14,7 +14,7 @@ class Figure:
     """One row of the table."""
 
     part: str
-    """`a` to `e`: the measurement that it belongs to."""
+    """`a` to `k`: the measurement that it belongs to."""
     title: str
     value: float | None
     """None when it was not measured; `note` says why."""

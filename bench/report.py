@@ -71,6 +71,23 @@ def body(figures: Sequence[Figure], machine: Mapping[str, Any], *, quick: bool) 
     }
 
 
+def kept(said: Mapping[str, Any], earlier: Mapping[str, Any], parts: str) -> dict[str, Any]:
+    """A result of these parts only, with the other parts' figures of an earlier one.
+
+    `parts` as `--only` names them; f measures g, h and i as well. Each kept figure says from which
+    run it is.
+    """
+    measured = set(parts) | (set("ghi") if "f" in parts else set())
+    machine = earlier["machine"]
+    others = [
+        {"of": {name: machine.get(name) for name in ("at", "commit", "load_before")}} | row
+        for row in earlier["figures"]
+        if row["part"] not in measured
+    ]
+    figures = sorted([*others, *said["figures"]], key=lambda row: str(row["part"]))
+    return {**said, "figures": figures}
+
+
 def with_figures(page: str, said: Mapping[str, Any]) -> str:
     """The documentation page with this result's figures in place of those that it has."""
     before, _, rest = page.partition(BEGIN)
@@ -86,7 +103,11 @@ def markdown(said: Mapping[str, Any]) -> str:
         goal = "" if row["goal"] is None else f"{sign} {row['goal']:g}"
         status = "" if row["status"] == "no goal" else f"**{row['status']}**"
         value = shown(row["value"], row["unit"])
-        cells = (row["part"], row["title"], value, goal, status, str(row["n"]), row["note"])
+        note = row["note"]
+        if "of" in row:
+            of = row["of"]
+            note += f"; of {of['at'][:10]}, commit {of['commit']}, load {of['load_before']}"
+        cells = (row["part"], row["title"], value, goal, status, str(row["n"]), note)
         lines.append(f"| {' | '.join(cells)} |")
     facts = "; ".join(f"{name.replace('_', ' ')} {it}" for name, it in said["machine"].items())
     return "\n".join([*lines, "", f"Machine: {facts}.", ""])

@@ -157,6 +157,23 @@ def test_the_page_gets_the_figures_of_a_result() -> None:
     assert report.with_figures(page, said) == page
 
 
+def test_figures_of_other_parts_stay_and_say_from_which_run_they_are() -> None:
+    facts = {"at": "2026-11-01T10:00:00+00:00", "commit": "abc1234", "load_before": 0.1}
+    rows = [figure(1.0, part=part) for part in "afhk"]
+    earlier = report.body(rows, facts, quick=False)
+    now = report.body([figure(2.0, part="f"), figure(3.0, part="h")], {"cores": 2}, quick=False)
+    both = report.kept(now, earlier, "f")
+    assert [(row["part"], row["value"], "of" in row) for row in both["figures"]] == [
+        ("a", 1.0, True),
+        ("f", 2.0, False),
+        ("h", 3.0, False),
+        ("k", 1.0, True),
+    ]
+    assert report.markdown(both).count("; of 2026-11-01, commit abc1234, load 0.1 |") == 2
+    again = report.kept(report.body([], {"at": "later"}, quick=False), both, "h")
+    assert again["figures"][0]["of"]["commit"] == "abc1234"
+
+
 def test_the_documented_figures_have_their_place() -> None:
     page = report.PAGE.read_text("utf-8")
     assert page.count(report.BEGIN) == page.count(report.END) == 1
