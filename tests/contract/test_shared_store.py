@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from shared_stage import Memory, until
 from tests.engine_world import NOON, FakeVendor, RealTime, plan, rollback, step
 
+from taly.app.runs import finished_runs
 from taly.clock import ScaledClock
 from taly.engine.owner import Owner
 from taly.engine.runner import Engine
@@ -351,8 +353,13 @@ def test_a_run_under_way_is_seen_elsewhere_as_far_as_it_is(
 
 
 def test_a_run_is_cancelled_from_another_machine(anna: Machine, runner: Machine) -> None:
-    lease = anna.begin(lease_s=0.3)
-    until(lambda: runner.store.runs("production"))
+    lease = anna.begin(lease_s=0.6)
+
+    def asks_and_is_seen() -> bool:  # a lock that no engine asks about is not kept
+        assert not anna.store.cancel_requested_by(lease.run_id)
+        return bool(runner.store.runs("production"))
+
+    until(asks_and_is_seen)
     runner.store.request_cancel(lease.run_id, "ben")
     until(lambda: anna.store.cancel_requested_by(lease.run_id) == "ben")
 
@@ -498,3 +505,22 @@ def test_the_first_event_is_shared_with_who_acts(anna: Machine, runner: Machine)
     first = runner.store.events(lease.run_id)[0].event
     assert isinstance(first, RunStarted)
     assert first.by == "anna-laptop"
+
+
+def test_what_a_dead_machine_had_frozen_is_known_to_whoever_unfreezes(
+    anna: Machine, runner: Machine
+) -> None:
+    """Its run never ended, and its successor found auto-deploys held already."""
+    dead = anna.begin()
+    anna.store.append(dead, [(NOON, StepStarted(step="roll-back:a"))], after=1)
+    anna.store.let_go(dead)
+    context: Any = SimpleNamespace(
+        store=runner.store,
+        environment=SimpleNamespace(name="production"),
+        config=SimpleNamespace(shared="s3://team"),
+    )
+    assert [one.id for one in finished_runs(context)] == [dead.run_id]
+    later = runner.begin(lease_s=0.6)
+    assert [one.id for one in finished_runs(context)] == [dead.run_id]
+    runner.finish(later)
+    assert [one.id for one in finished_runs(context)] == [dead.run_id, later.run_id]

@@ -9,6 +9,7 @@ import httpx2
 
 from taly.app.context import Context
 from taly.app.settling import settle_bundles
+from taly.app.shared import team_of
 from taly.engine.owner import Owner
 from taly.engine.runner import Engine
 from taly.engine.store import Marked
@@ -176,9 +177,21 @@ def load_run(context: Context, run_id: str) -> Run:
 
 
 def finished_runs(context: Context) -> list[Run]:
-    """The environment's finished runs, oldest first."""
-    summaries = context.store.runs(context.environment.name, limit=1000)
-    return [load_run(context, one.id) for one in reversed(summaries) if one.outcome is not None]
+    """The environment's runs that work on it no more, oldest first.
+
+    Another machine's that was left, or fell silent, is one of them, though it never ended.
+    """
+    environment, store = context.environment.name, context.store
+    team = team_of(context)
+    if team is not None:
+        team.look()
+    holder = store.unfinished(environment)
+    under_way = holder.id if holder is not None else ""
+    return [
+        load_run(context, one.id)
+        for one in reversed(store.runs(environment, limit=1000))
+        if one.outcome is not None or one.id != under_way
+    ]
 
 
 Stopping = Literal["stops", "waits", "ended", "left"]
