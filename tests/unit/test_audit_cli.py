@@ -1,13 +1,19 @@
 """`taly audit` in a terminal and for scripts; who did it, on any CI."""
 
+import hashlib
 import json
+import re
 import sqlite3
 import string
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.e2e.test_json_docs import check
 from tests.engine_world import NOON, plan, step
 
 from taly.cli.main import run
@@ -137,3 +143,40 @@ def test_an_environment_cannot_put_more_than_a_line_into_the_trail(text: str) ->
     found = identity_of({"JENKINS_URL": "x", "BUILD_USER_ID": text + "\x1b[2J\n"})
     assert len(found.actor) <= MAX_TEXT
     assert found.actor.isprintable()
+
+
+def test_the_json_is_what_the_page_says(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*arguments: str) -> Any:
+        run(["audit", *arguments, "--json"])
+        return json.loads(capsys.readouterr().out)
+
+    heads = said("head")
+    kept = heads["heads"][0]["head"]
+    check("audit-head", heads)
+    good = said("verify", "--head", kept, "--head", "0" * 64)
+    assert (good["intact"], good["lost_heads"]) == (False, ["0" * 64])
+    with sqlite3.connect(project / "taly.db") as raw:
+        raw.execute("delete from event where seq = 2")
+    raw.close()
+    check("audit", good, said("verify"))
+
+
+def test_the_page_s_program_checks_an_export(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What docs/how-to/audit.md says of the chain is enough to check it without taly."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "audit.md").read_text("utf-8")
+    program = page.partition("```python\n")[2].partition("```")[0]
+    assert run(["audit", "export"]) == 0
+    text = capsys.readouterr().out
+    for lines, wanted in ((text, "1 True 2 True 3 True"), (text.replace("ben", "eve"), "3 False")):
+        done = subprocess.run(
+            [sys.executable, "-c", program], input=lines, capture_output=True, text=True, check=True
+        )
+        assert wanted in " ".join(done.stdout.split())
+    first = json.loads(text.splitlines()[0])
+    begin = hashlib.sha256(b"taly audit trail\nproduction").hexdigest()
+    assert first["previous"] == begin
+    table = page.partition("| key | meaning |")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert set(re.findall(r"`(\w+)`", " ".join(cells))) == set(first)

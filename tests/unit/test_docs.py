@@ -22,6 +22,7 @@ MADE_AT_RUN_TIME = {
     "f'aws-{_kebab(code)}'": {"aws-<code>"},
     "f'aws-{missing}-missing'": {"aws-credentials-missing", "aws-region-missing"},
     "f'{self.vendor}-unreachable'": {"netlify-unreachable", "vercel-unreachable"},
+    "f'{self.vendor}-odd-address'": {"netlify-odd-address", "vercel-odd-address"},
     "f'{self.vendor}-{status}'": {"netlify-<status>", "vercel-<status>"},
     "f'sandbox-{reference}'": {"sandbox-<reference>"},
 }
