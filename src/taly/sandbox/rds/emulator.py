@@ -243,13 +243,17 @@ class RdsEmulator:
             fails=self._strikes("rds-restore-fails", form["Action"]),
         )
         self._instances[name] = one
+        if one.fails:
+            return
 
         def run() -> None:
             try:
                 server.start()
-                one.server = server
             except Exception as error:
+                server.stop()
                 one.problem.append(str(error))
+            else:
+                one.server = server
 
         thread = threading.Thread(target=run, name=f"rds-{name}", daemon=True)
         self._threads.append(thread)
