@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from taly.errors import UsageError, VendorRefused, VendorUnavailable
 from taly.transport import (
@@ -16,11 +17,13 @@ from taly.transport import (
     UNTRUSTED_HINT,
     bundle,
     check_endpoint,
+    is_loopback,
     untrusted,
 )
 
 log = logging.getLogger(__name__)
 
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 PASSING_CODES = frozenset(
     {
         "InternalServiceErrorException",
@@ -71,9 +74,12 @@ class AwsClients:
 
     def _make(self, service: str, region: str, attempts: int, read_timeout_s: float) -> Any:
         from botocore.config import Config
+        from botocore.exceptions import NoCredentialsError
 
         given = self._environ.get("AWS_ENDPOINT_URL")
         if given:  # before the credentials that are not to be sent are even looked for
+            if is_loopback(urlsplit(given).hostname) and not self._has_keys():
+                raise NoCredentialsError  # AWS's own files hold none that an emulator may see
             self._check(service, given)
         if self._session is None:
             self._session = self._open()
@@ -94,6 +100,9 @@ class AwsClients:
         self._check(service, client.meta.endpoint_url)
         client.meta.events.register("after-call", _shown)
         return client
+
+    def _has_keys(self) -> bool:
+        return any(self._environ.get(name) for name in KEYS)
 
     def _check(self, service: str, endpoint: str) -> None:
         check_endpoint(

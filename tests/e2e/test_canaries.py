@@ -223,8 +223,7 @@ def echoed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     listener.stop()
 
 
-@pytest.mark.parametrize("debug", ["", "1"])
-@pytest.mark.parametrize("command", [["status"], ["status", "--json"]])
+@pytest.mark.parametrize(("command", "debug"), [(["status"], "1"), (["status", "--json"], "")])
 def test_vendors_that_repeat_what_they_were_sent(
     command: list[str],
     debug: str,
@@ -287,7 +286,13 @@ def test_a_command_line_that_was_not_understood(
     echoed: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     url = f"postgresql://u:{SANDBOX_MARK}typed@db/x"
-    for arguments in (["status", url], ["statsu", url], ["status", f"--stoer={url}", "--json"]):
+    for arguments in (
+        ["status", url],
+        ["statsu", url],
+        ["status", f"--stoer={url}", "--json"],
+        ["runs", "--store", url],
+        ["worker", "--store", url],
+    ):
         assert run(arguments) == ExitCode.USAGE
     said = capfd.readouterr()
     assert hits("output", (said.out + said.err).encode()) == []

@@ -258,13 +258,17 @@ def test_a_team_keeps_its_runs_in_postgresql(
     sandbox: Callable[..., Sandbox], postgres_url: str
 ) -> None:
     box = sandbox("taly-small", SLOW)
-    process = box.start_taly("rollback", "--yes", "--store", postgres_url)
+    refused = box.taly("runs", "--store", postgres_url)
+    assert refused.returncode == ExitCode.USAGE
+    assert "password-on-command-line" in refused.stderr
+    box.environ["TALY_STORE"] = postgres_url
+    process = box.start_taly("rollback", "--yes")
     until(box.control.writes, what="the rollback writes")
     process.kill()
     process.communicate()
-    (run,) = body(box.taly("runs", "--json", "--store", postgres_url))["runs"]
+    (run,) = body(box.taly("runs", "--json"))["runs"]
     assert (run["outcome"], run["alive"]) == (None, False)
-    resumed = box.taly("resume", run["id"], "--json", TALY_STORE=postgres_url)
+    resumed = box.taly("resume", run["id"], "--json")
     assert resumed.returncode == ExitCode.OK, resumed.stdout + resumed.stderr
-    assert status(box, "--store", postgres_url)["live_release"] == "R3"
+    assert status(box)["live_release"] == "R3"
     assert not list((box.directory / ".taly").glob("store.db*"))

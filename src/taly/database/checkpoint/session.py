@@ -63,6 +63,7 @@ def open_session(
         keepalives_idle=30,
         keepalives_interval=10,
         keepalives_count=6,
+        tcp_user_timeout=90_000,
         autocommit=autocommit,
     )
 
