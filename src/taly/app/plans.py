@@ -7,7 +7,7 @@ from taly.app.allowed import permission_findings
 from taly.app.context import Context
 from taly.app.discover import ask_health, observe, seen
 from taly.app.history import History, load_history
-from taly.app.keeping import store_in_patient
+from taly.app.keeping import store_in_patient, weak_connections
 from taly.app.parallel import Raised, Result, TimedOut, Value, fan_out
 from taly.app.shared import lock_findings, lock_line
 from taly.app.shared_checkpoints import checkpoints_elsewhere
@@ -86,6 +86,7 @@ def check_plan(context: Context, plan: Plan, snapshot: Snapshot) -> Planned:
         judge(plan, snapshot),
         lock_findings(context),
         store_in_patient(context),
+        weak_connections(context, sorted({one.component for one in plan.steps if one.writes})),
         checkpoints_elsewhere(context, plan),
         _vendor_checks(context, plan),
     )

@@ -35,6 +35,8 @@ CODES: Mapping[str, Code] = {
     "database-overridden": Code(W, "another way with the database would suit better"),
     "database-pooler": Code(N, "the database's URL leads through a pooler: no locks there"),
     "database-skipped": Code(W, "the database was left out, and migrations since do not suit"),
+    "database-tls-off": Code(W, "the connection to a database that goes back is not encrypted"),
+    "database-tls-unverified": Code(N, "a database that goes back need not prove who it is"),
     "database-way-impossible": Code(E, "what was asked for cannot be done with the database"),
     "differences-unknown": Code(E, "what going back would change could not be read"),
     "digest-stale": Code(W, "the tag means another image by now; the image is named by its digest"),
