@@ -340,6 +340,19 @@ def test_a_store_that_goes_away_is_waited_for_and_told_of(
     assert "store-back" in hand.what()
 
 
+def test_once_a_newer_taly_upgraded_the_store_it_ends_and_does_not_say_that_all_is_well(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = served(yard.open(), yard.world, "w", 20)
+    worker = Worker(
+        store=yard.open(), served=[one], name="w", say=lambda _: None, poll_s=FAST, beat_s=FAST
+    )
+    monkeypatch.setattr("taly.engine.store.database.SCHEMA_VERSION", 1)
+    with pytest.raises(UsageError) as ended:
+        worker.work()
+    assert ended.value.reference == "store-too-new"
+
+
 def test_the_silent_are_not_counted_on(yard: Yard) -> None:
     hand = yard.hire("w")
     (row,) = yard.store.workers()

@@ -22,7 +22,7 @@ from taly.engine.owner import Owner
 from taly.engine.redaction import without_secrets
 from taly.engine.runner import Engine
 from taly.engine.store.port import Lease, RunSummary, Store, WorkerRow
-from taly.errors import LeaseLost, OutcomeUnknown, TalyError
+from taly.errors import LeaseLost, OutcomeUnknown, TalyError, UsageError
 from taly.model.events import CancelRequested, Recorded, RunFinished
 from taly.model.plan import Plan
 from taly.model.ports import Clock
@@ -135,6 +135,7 @@ class Worker:
         self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
         """Wakes the idle loop. A SimpleQueue, as a signal may come amid one of its own calls."""
         self._draining = False
+        self._outdated: UsageError | None = None
         self._lost_for = 0
         """How often in a row the store did not answer."""
         self._current: tuple[Served, str] | None = None
@@ -164,7 +165,7 @@ class Worker:
     # The loop
 
     def work(self) -> None:
-        """Work until told to end."""
+        """Work until told to end; UsageError once a newer taly has upgraded the store."""
         self._say("started", f"{self._row.name} serves {', '.join(sorted(self._served))}")
         beats = threading.Thread(target=self._beat, daemon=True, name="taly-worker")
         beats.start()
@@ -176,6 +177,8 @@ class Worker:
             beats.join(self._beat_s)  # else it might say that we live after we said good-bye
             with suppress(OutcomeUnknown):
                 self._store.forget_worker(self.id)
+        if self._outdated is not None:
+            raise self._outdated
         self._say("ended", "told to end; no run is left in this process")
 
     def _look(self) -> None:
@@ -332,7 +335,11 @@ class Worker:
             self._ended.wait(self._beat_s)
 
     def _tell_store(self) -> None:
-        self._store.beat(replace(self._row, draining=self._draining))
+        try:
+            self._store.beat(replace(self._row, draining=self._draining))
+        except UsageError as newer:  # what we append might not be what it expects
+            self._outdated = newer
+            self.drain()
 
     def _say(self, what: str, text: str, *, run: str = "") -> None:
         clean = without_secrets(text)

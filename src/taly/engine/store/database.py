@@ -53,13 +53,7 @@ def queries() -> Mapping[str, str]:
 
 def upgrade(tx: Transaction, version: int) -> None:
     """Bring a schema of that version up to date; UsageError when it comes from a newer taly."""
-    if version > SCHEMA_VERSION:
-        raise UsageError(
-            f"the store was made by a newer taly (schema {version}; this one knows "
-            f"{SCHEMA_VERSION})",
-            reference="store-too-new",
-            hint="pip install --upgrade taly-rollback",
-        )
+    refuse_newer(version)
     from taly.engine.store.upgrading import STEPS  # it needs what is declared here
 
     for number, sql in _blocks("schema.sql", "version").items():
@@ -67,6 +61,17 @@ def upgrade(tx: Transaction, version: int) -> None:
             tx.script(sql)
             STEPS.get(int(number), _nothing)(tx)
             tx.rows("write_version", version=int(number))
+
+
+def refuse_newer(version: int) -> None:
+    """UsageError `store-too-new` where a newer taly brought the store to that version."""
+    if version > SCHEMA_VERSION:
+        raise UsageError(
+            f"the store was made by a newer taly (schema {version}; this one knows "
+            f"{SCHEMA_VERSION})",
+            reference="store-too-new",
+            hint="pip install --upgrade taly-rollback",
+        )
 
 
 def _nothing(tx: Transaction) -> None:

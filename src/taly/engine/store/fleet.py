@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from taly.engine.store import rows
-from taly.engine.store.database import Database, Result, Transaction
+from taly.engine.store.database import Database, Result, Transaction, refuse_newer
 from taly.engine.store.port import WorkerRow
 
 FORGET_S = 86400.0
@@ -20,8 +20,13 @@ class SqlWorkers:
         return self._database.run(work, again=True)
 
     def beat(self, worker: WorkerRow) -> None:
-        """Say that this worker lives, and what it does."""
-        self._do(lambda tx: tx.rows("beat", **rows.worker_values(worker)))
+        """Say that this worker lives, and what it does; `store-too-new` once a newer taly came."""
+
+        def work(tx: Transaction) -> None:
+            refuse_newer(int(tx.rows("read_version")[0]["version"]))
+            tx.rows("beat", **rows.worker_values(worker))
+
+        self._do(work)
 
     def workers(self) -> list[WorkerRow]:
         """All workers that did not say good-bye, the eldest first."""

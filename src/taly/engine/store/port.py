@@ -158,7 +158,10 @@ class Fleet(Protocol):
         ...
 
     def beat(self, worker: WorkerRow) -> None:
-        """Say that this worker lives, and what it does."""
+        """Say that this worker lives, and what it does.
+
+        Raises UsageError `store-too-new` once a newer taly has upgraded the store.
+        """
         ...
 
     def workers(self) -> list[WorkerRow]:
