@@ -12,6 +12,7 @@ from tests.engine_world import NOON
 
 from taly.engine.store import open_store
 from taly.errors import OutcomeUnknown, UsageError
+from taly.model.events import StepStarted
 
 
 class TestSqliteStore(StoreContract):
@@ -70,6 +71,39 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutcomeUnknown) as refusal:
         open_store(path)
     assert refusal.value.reference == "store-unreachable"
+
+
+def test_a_full_disk_is_said_and_nothing_of_the_transaction_stands(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "taly.db")
+    lease = begin(store)
+    ask = store._database._connection.execute  # type: ignore[attr-defined]
+    ask(f"pragma max_page_count = {ask('pragma page_count').fetchone()[0]}")
+    events = [(NOON, StepStarted(step="a" * 300)) for _ in range(100)]
+    with pytest.raises(OutcomeUnknown, match="disk is full") as refusal:
+        store.append(lease, events, after=1)
+    assert refusal.value.reference == "store-full"
+    assert len(store.events(lease.run_id)) == 1
+    ask("pragma max_page_count = 1000000")
+    store.append(lease, events, after=1)
+    store.close()
+
+
+def test_a_file_that_somebody_keeps_locked_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taly.engine.store.sqlite.BUSY_TIMEOUT_S", 0.1)
+    path = tmp_path / "taly.db"
+    store = open_store(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("begin immediate")
+    with pytest.raises(OutcomeUnknown, match="kept the store locked") as refusal:
+        begin(store)
+    assert refusal.value.reference == "store-locked"
+    assert refusal.value.hint.startswith(f"fuser {path}")
+    other.execute("rollback")
+    begin(store)
+    other.close()
+    store.close()
 
 
 def test_an_unknown_address_is_refused() -> None:

@@ -29,6 +29,7 @@ class SqliteDatabase:
     def __init__(self, path: Path) -> None:
         """Open the file, made for its owner's eyes only where it is new."""
         _make(path)
+        self._path = path
         self._lock = threading.Lock()
         # Transactions are begun and ended by us, so that a write takes its lock at the beginning.
         self._connection = sqlite3.connect(
@@ -40,7 +41,7 @@ class SqliteDatabase:
             self._prepare()
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise _told(error) from error
+            raise _told(error, self._path) from error
 
     def _prepare(self) -> None:
         ask = self._connection.execute
@@ -73,7 +74,7 @@ class SqliteDatabase:
                 self._connection.execute("commit")
             except sqlite3.OperationalError as error:
                 self._roll_back()
-                raise _told(error) from error
+                raise _told(error, self._path) from error
             except BaseException:
                 self._roll_back()
                 raise
@@ -116,7 +117,7 @@ def _make(path: Path) -> None:
         ) from error
 
 
-def _told(error: sqlite3.DatabaseError) -> OutcomeUnknown:
+def _told(error: sqlite3.DatabaseError, path: Path) -> OutcomeUnknown:
     """The error in words that say what to mend: https://www.sqlite.org/rescode.html."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
@@ -128,10 +129,10 @@ def _told(error: sqlite3.DatabaseError) -> OutcomeUnknown:
         )
     if code == sqlite3.SQLITE_BUSY:
         return OutcomeUnknown(
-            f"another process has kept the store locked for {BUSY_TIMEOUT_S:.0f} s: it may be "
-            "frozen; nothing is done that cannot be written down there first",
+            f"another process has kept the store locked for {BUSY_TIMEOUT_S:.0f} s: end it if it "
+            "is frozen; nothing is done that cannot be written down there first",
             reference="store-locked",
-            hint="taly runs shows who works; end a frozen process, then the same again",
+            hint=f"fuser {path}, then the same again",
         )
     return unreachable(error)
 
