@@ -15,10 +15,23 @@ import { PrismaPg } from "@prisma/adapter-pg";
 export default defineConfig({
   experimental: { adapter: true },
   engine: "js",
-  adapter: async () => new PrismaPg({ connectionString: process.env.DATABASE_URL }),
+  adapter: async () => new PrismaPg({
+    connectionString: process.env.DATABASE_URL,
+    allowExitOnIdle: true,
+  }),
   schema: "prisma/schema.prisma",
 });
 """
+
+ENDS_AT_ONCE = """
+const start = globalThis.setTimeout;
+globalThis.setTimeout = (...given) => {
+  const timer = start(...given);
+  if (given[1] === 10000) timer.unref();
+  return timer;
+};
+"""
+"""Each command waits at its end for a timer of 10 s, that of a lock which it has long got."""
 
 DATASOURCE = """
 datasource db {
@@ -33,6 +46,7 @@ def prisma(tmp_path: Path, postgres_url: str) -> Path:
     """A folder with Prisma in it: its schema engine is WebAssembly, nothing is downloaded."""
     (tmp_path / "node_modules").symlink_to(prisma_cli())
     (tmp_path / "prisma.config.ts").write_text(CONFIG)
+    (tmp_path / "ends-at-once.cjs").write_text(ENDS_AT_ONCE)
     (tmp_path / "no-engine").touch(mode=0o700)
     return tmp_path
 
@@ -41,7 +55,10 @@ def run(prisma: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[
     """`prisma migrate …`, as a user types it."""
     engine = str(prisma / "no-engine")
     return subprocess.run(
-        ["node", str(prisma / "node_modules/prisma/build/index.js"), "migrate", *arguments],
+        [
+            *("node", "--require", str(prisma / "ends-at-once.cjs")),
+            *(str(prisma / "node_modules/prisma/build/index.js"), "migrate", *arguments),
+        ],
         cwd=prisma,
         env={
             "PATH": os.environ["PATH"],
