@@ -224,7 +224,9 @@ def test_netlify_a_dead_token_is_a_finding_not_a_crash(stage: Stage) -> None:
     wrong = stage.make_provider(NETLIFY_AUTH_TOKEN="SANDBOXSECRETwrong")
     assert [one.code for one in wrong.check(step)] == ["netlify-token-invalid"]
     stage.emulator.change(SITE, {"kind": "access", "level": "none"})
-    assert [one.code for one in stage.provider.check(step)] == ["netlify-forbidden"]
+    (found,) = stage.provider.check(step)
+    assert found.code == "netlify-forbidden"
+    assert "the token is sandbox@example.com's" in found.text
 
 
 def test_netlify_a_text_answer_is_not_parsed_as_json(stage: Stage) -> None:

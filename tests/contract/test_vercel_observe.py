@@ -268,6 +268,7 @@ def test_vercel_without_its_team_a_project_is_not_found(vercel: VercelWorld) -> 
         vercel.provider.observe(replace(vercel.component, settings={"project": NAME}))
     assert refused.value.reference == "vercel-not-found"
     assert "team" in refused.value.hint
+    assert "the token is sandbox@example.com's" in refused.value.message
 
 
 def test_vercel_scope_that_the_token_cannot_reach(vercel: VercelWorld) -> None:

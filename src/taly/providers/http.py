@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import stamina
 
-from taly.errors import VendorRefused, VendorUnavailable
+from taly.errors import VendorError, VendorRefused, VendorUnavailable
 from taly.hostile import json_value
 from taly.model.ports import Clock
 from taly.transport import UNTRUSTED, UNTRUSTED_HINT, certificates, is_loopback, untrusted
@@ -224,6 +224,19 @@ class VendorHttp:
             reference=named.reference if named else f"{self.vendor}-{status}",
             hint=named.hint if named else "taly status",
         )
+
+
+def told_whose(error: VendorRefused, owner: Callable[[], str]) -> VendorRefused:
+    """The refusal of a read with the name of the token's owner, asked for by a harmless read.
+
+    A token of the wrong account is the usual reason why a vendor knows nothing of a thing.
+    """
+    try:
+        name = owner()
+    except (VendorError, AttributeError):
+        return error
+    said = f"{error.message}; the token is {name}'s" if name else error.message
+    return VendorRefused(said, reference=error.reference, hint=error.hint)
 
 
 def _passes_soon(error: Exception) -> bool:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from taly.errors import UsageError, VendorRefused, VendorUnavailable
 from taly.model.ports import Clock
-from taly.providers.http import Answer, Refusal, VendorHttp
+from taly.providers.http import Answer, Refusal, VendorHttp, told_whose
 from taly.providers.netlify.payloads import DeployPayload, SitePayload, VariablePayload
 from taly.transport import CA_FILE, check_endpoint
 
@@ -33,6 +33,7 @@ REFUSALS: Mapping[int, Refusal] = {
     422: Refusal(reference="netlify-invalid", hint="taly status"),
     429: Refusal(reference="netlify-rate-limited", hint="taly status"),
 }
+UNSEEN = frozenset({"netlify-forbidden", "netlify-not-found"})
 RESTORE = {
     "netlify-not-found": Refusal(reference="target-gone", hint="taly releases"),
     "netlify-gone": Refusal(reference="target-gone", hint="taly releases"),
@@ -96,8 +97,19 @@ class NetlifyApi:
         self._http.close()
 
     def site(self, site: str) -> SitePayload:
-        """getSite, by id or domain name."""
-        return _parsed(SitePayload, self._http.read(f"/sites/{quote(site, safe='')}").body)
+        """getSite, by id or domain name; a refusal says whose token saw no such site."""
+        try:
+            body = self._http.read(f"/sites/{quote(site, safe='')}").body
+        except VendorRefused as error:
+            if error.reference not in UNSEEN:
+                raise
+            raise told_whose(error, self._owner) from error
+        return _parsed(SitePayload, body)
+
+    def _owner(self) -> str:
+        """getCurrentUser: whom the token belongs to."""
+        user = self._http.read("/user").body
+        return str(user.get("email") or user.get("full_name") or "")
 
     def deploy(self, deploy: str) -> DeployPayload:
         """getDeploy."""

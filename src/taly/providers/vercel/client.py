@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from taly.errors import UsageError, VendorRefused, VendorUnavailable
 from taly.model.ports import Clock
-from taly.providers.http import Answer, Refusal, VendorHttp
+from taly.providers.http import Answer, Refusal, VendorHttp, told_whose
 from taly.providers.vercel.payloads import Build, EnvVar, Payload, Project, Rolling
 from taly.transport import CA_FILE, check_endpoint
 
@@ -33,6 +33,8 @@ REFUSALS: Mapping[int, Refusal] = {
     422: Refusal(reference="vercel-invalid-target", hint="taly releases: it must have served"),
 }
 """What each final answer of the vendor means; 429 and 5xx pass by themselves."""
+
+UNSEEN = frozenset({"vercel-not-found", "vercel-scope"})
 
 Shape = TypeVar("Shape", bound=Payload)
 Scope = Mapping[str, str]
@@ -99,9 +101,19 @@ class VercelApi:
     # Reads -------------------------------------------------------------------------------
 
     def project(self, project: str, scope: Scope) -> Project:
-        """GET /v9/projects/{idOrName}?rollbackInfo=true."""
-        answer = self._http.read(f"/v9/projects/{project}", {**scope, "rollbackInfo": "true"})
+        """GET /v9/projects/{idOrName}?rollbackInfo=true; a refusal says whose token saw none."""
+        try:
+            answer = self._http.read(f"/v9/projects/{project}", {**scope, "rollbackInfo": "true"})
+        except VendorRefused as error:
+            if error.reference not in UNSEEN:
+                raise
+            raise told_whose(error, self._owner) from error
         return _parsed(Project, answer.body, "the project")
+
+    def _owner(self) -> str:
+        """GET /v2/user: whom the token belongs to."""
+        user = (self._http.read("/v2/user").body or {}).get("user") or {}
+        return str(user.get("email") or user.get("username") or "")
 
     def deployments(self, project_id: str, scope: Scope) -> list[Build]:
         """GET /v7/deployments: the production deployments, newest first, of every page to NEWEST.
