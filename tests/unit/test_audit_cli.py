@@ -180,3 +180,15 @@ def test_the_page_s_program_checks_an_export(
     table = page.partition("| key | meaning |")[2].partition("\n\n")[0]
     cells = [line.split("|")[1] for line in table.splitlines()[2:]]
     assert set(re.findall(r"`(\w+)`", " ".join(cells))) == set(first)
+
+
+def test_a_report_says_up_to_where_the_trail_reached(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Reports are kept elsewhere: the head in them shows later that nothing was cut off."""
+    assert run(["audit", "head"]) == 0
+    head = capsys.readouterr().out.split()[0]
+    assert run(["runs", "--json"]) == 0
+    run_id = json.loads(capsys.readouterr().out)["runs"][0]["id"]
+    assert run(["report", run_id]) == 0
+    assert head in capsys.readouterr().out

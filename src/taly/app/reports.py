@@ -1,6 +1,7 @@
 """Reports and figures of runs: from the store alone, so that they work while a vendor is down."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from taly.app.context import Context
 from taly.app.runs import ROLLED_BACK, load_run
@@ -20,7 +21,9 @@ def report_of(context: Context, run_id: str) -> Report:
     run = fold(run_id, plan, events)
     later = _later(context, plan.environment, run_id)
     said = _said(context, plan.environment, plan.from_release)
-    return build_report(run, events, later, said, alive=store.run(run_id).is_alive)
+    report = build_report(run, events, later, said, alive=store.run(run_id).is_alive)
+    head = store.chain_head(plan.environment)
+    return replace(report, audit_head=head.chain if head else "")
 
 
 def metrics_of(context: Context) -> Metrics:

@@ -138,6 +138,7 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "began", f"{instant(report.started_at)}, by {report.by} on {report.host}"
     yield "ended", instant(report.ended_at)
     yield "taly", report.version
+    yield "audit trail up to", report.audit_head or DASH
     if report.why:
         yield "why this target", report.why
     if report.purpose == "rollback":

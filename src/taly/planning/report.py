@@ -203,3 +203,5 @@ class Report:
     """Components whose auto-deploys the run held and that nothing has given back since."""
     undone_by: tuple[Undone, ...]
     next: tuple[Advice, ...]
+    audit_head: str = ""
+    """The newest hash of the environment's audit trail when the report was written."""

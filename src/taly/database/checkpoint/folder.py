@@ -137,7 +137,9 @@ def damage(checkpoint: Checkpoint) -> Iterator[str]:
         path = checkpoint.path / facts.path
         try:
             size = path.stat().st_size
-            if size != facts.bytes:
+            if path.resolve() != checkpoint.path.resolve() / facts.path:
+                yield f"{facts.path}: a link, and a file was written"
+            elif size != facts.bytes:
                 yield f"{facts.path}: {size} bytes, and {facts.bytes} were written"
             elif digest(path) != facts.sha256:
                 yield f"{facts.path}: its contents have changed since"
