@@ -81,10 +81,10 @@ def compete(stage: Stage, folder: Path, how: str, count: int) -> None:
 
 
 def test_of_two_processes_at_the_same_moment_exactly_one_wins(stage: Stage, tmp_path: Path) -> None:
-    compete(stage, tmp_path, "rounds", 15)
+    compete(stage, tmp_path, "rounds", 10)
     won = sorted(one.name.split("-")[1] for one in tmp_path.glob("won-*"))
     lost = {one.name.split("-")[1]: one.read_text() for one in tmp_path.glob("lost-*")}
-    assert won == sorted(lost) == sorted(map(str, range(15)))
+    assert won == sorted(lost) == sorted(map(str, range(10)))
     winners = {one.name.split("-")[2] for one in tmp_path.glob("won-0-*")}
     assert (
         f"is held by run-000001 (rollback, since 2026-01-01 12:00:00 UTC) of {winners.pop()}"
@@ -93,19 +93,19 @@ def test_of_two_processes_at_the_same_moment_exactly_one_wins(stage: Stage, tmp_
 
 
 def test_two_processes_are_never_inside_together(stage: Stage, tmp_path: Path) -> None:
-    compete(stage, tmp_path, "sections", 12)
+    compete(stage, tmp_path, "sections", 8)
     fences = [
         int(line)
         for name in ("anna", "ben")
         for line in (tmp_path / f"fences-{name}").read_text().split()
     ]
-    assert sorted(fences) == list(range(1, 25))
+    assert sorted(fences) == list(range(1, 17))
 
 
 def test_the_refusal_names_the_run_the_person_and_the_machine(stage: Stage) -> None:
     keeping, other = stage.lock(), stage.lock()
-    keeping.take(holding("run-0abcde"))
-    keeper = Keeper(keeping, lease_s=0.4)
+    keeping.take(holding("run-0abcde", lease_s=1.5))
+    keeper = Keeper(keeping, lease_s=1.5)
     with pytest.raises(EnvironmentLocked) as refusal:
         other.take(holding("run-000002"))
     keeper.stop()
@@ -116,9 +116,9 @@ def test_the_refusal_names_the_run_the_person_and_the_machine(stage: Stage) -> N
 
 def test_a_live_holder_keeps_it_for_many_leases(stage: Stage) -> None:
     lock, other = stage.lock(), stage.lock()
-    lock.take(holding(lease_s=0.3))
-    keeper = Keeper(lock, lease_s=0.3)
-    last = time.monotonic() + 1.2
+    lock.take(holding(lease_s=0.9))
+    keeper = Keeper(lock, lease_s=0.9)
+    last = time.monotonic() + 1.4
     while time.monotonic() < last:
         with pytest.raises(EnvironmentLocked):
             other.take(holding("run-000002"))
@@ -217,17 +217,16 @@ def test_an_hour_between_two_clocks_changes_nothing(stage: Stage, taker_is_ahead
     """The clock on the wall is only shown; the ones that count start anywhere."""
     ahead = "13:00" if taker_is_ahead_s > 0 else "11:00"
     keeping = stage.lock()
-    keeping.take(holding(lease_s=0.3))
+    keeping.take(holding(lease_s=0.9))
     other = stage.lock(tick=lambda: monotonic_s() + taker_is_ahead_s)
     later = replace(holding("run-000002"), since=f"2026-01-01T{ahead}:00+00:00")
-    keeper = Keeper(keeping, lease_s=0.3)
-    for _ in range(2):
-        with pytest.raises(EnvironmentLocked):
-            other.take(later)
+    keeper = Keeper(keeping, lease_s=0.9)
+    with pytest.raises(EnvironmentLocked):
+        other.take(later)
     keeper.stop()
     began = monotonic_s()
     other.take(later)
-    assert monotonic_s() - began >= 0.3
+    assert monotonic_s() - began >= 0.9
 
 
 def test_the_holder_is_done_before_the_taker_begins() -> None:

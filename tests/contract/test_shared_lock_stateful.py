@@ -145,13 +145,13 @@ class Model:
         self.machines[number].objects.late = old.objects.late
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_two_machines_never_act_at_the_same_time(seed: int) -> None:
     chance = random.Random(seed)
     taken_over = 0
-    for _ in range(500):
+    for _ in range(300):
         model = Model(chance)
         for _ in range(14):
             model.step()
         taken_over += model.taken_over
-    assert taken_over > 100, "it is taken over often enough for this to mean something"
+    assert taken_over > 60, "it is taken over often enough for this to mean something"

@@ -107,7 +107,7 @@ def quick(speed: float = 200, **more: Any) -> FakeVendor:
 def test_a_run_on_one_machine_holds_off_the_other_and_names_it(
     anna: Machine, runner: Machine
 ) -> None:
-    lease = anna.begin(lease_s=0.6)
+    lease = anna.begin(lease_s=1.5)
     with pytest.raises(EnvironmentLocked) as refusal:
         runner.begin()
     assert f"{lease.run_id} (rollback, since 2026-01-01 12:00:00 UTC)" in refusal.value.message
@@ -134,7 +134,7 @@ def test_of_many_machines_at_once_one_gets_the_environment(
     def compete(one: Machine) -> str:
         gate.wait()
         try:
-            return str(one.begin(lease_s=0.6).run_id)
+            return str(one.begin(lease_s=1.5).run_id)
         except EnvironmentLocked:
             return ""
 
@@ -324,7 +324,7 @@ def test_a_blip_shorter_than_the_lease_is_not_noticed(anna: Machine, place: Memo
 def test_an_end_that_could_not_be_shared_is_shared_by_the_next_command(
     anna: Machine, runner: Machine, place: Memory
 ) -> None:
-    lease = anna.begin(lease_s=0.4)
+    lease = anna.begin()
     place.down = True
     anna.finish(lease)
     assert any("could not be told" in one for one in anna.notices)
@@ -353,7 +353,7 @@ def test_a_run_under_way_is_seen_elsewhere_as_far_as_it_is(
 
 
 def test_a_run_is_cancelled_from_another_machine(anna: Machine, runner: Machine) -> None:
-    lease = anna.begin(lease_s=0.6)
+    lease = anna.begin(lease_s=1.5)
 
     def asks_and_is_seen() -> bool:  # a lock that no engine asks about is not kept
         assert not anna.store.cancel_requested_by(lease.run_id)
@@ -520,7 +520,7 @@ def test_what_a_dead_machine_had_frozen_is_known_to_whoever_unfreezes(
         config=SimpleNamespace(shared="s3://team"),
     )
     assert [one.id for one in finished_runs(context)] == [dead.run_id]
-    later = runner.begin(lease_s=0.6)
+    later = runner.begin(lease_s=1.5)
     assert [one.id for one in finished_runs(context)] == [dead.run_id]
     runner.finish(later)
     assert [one.id for one in finished_runs(context)] == [dead.run_id, later.run_id]
