@@ -191,7 +191,7 @@ class Stage:
         self.tally.writes += writes.total()
         self.tally.duplicates += (writes - wanted).total()
         self.tally.lost += (wanted - writes).total()
-        assert writes == wanted, run
+        assert writes == wanted, (run, writes - wanted, wanted - writes)
         self._check_story(run)
         self._turn(run)
         self._check_live()
