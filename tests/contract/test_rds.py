@@ -15,6 +15,7 @@ from taly.database.checkpoint.after import end_window
 from taly.database.checkpoint.create import create
 from taly.database.checkpoint.folder import Checkpoint, every
 from taly.database.checkpoint.manifest import Backup
+from taly.database.checkpoint.on_rds import MARK
 from taly.database.checkpoint.prune import prune
 from taly.database.checkpoint.verify import verify
 from taly.database.sources.names import TAG, instance_name, snapshot_name
@@ -312,6 +313,28 @@ def test_prune_deletes_our_snapshots_and_nobody_elses(scene: RdsScene, rds: Acco
     calls.delete_snapshot(forged.manifest.backup.snapshot)
     pruned()
     assert ours.manifest.backup.snapshot not in rds.snapshots()
+
+
+def test_prune_deletes_the_snapshot_of_a_checkpoint_that_was_killed(
+    scene: RdsScene, rds: Account
+) -> None:
+    calls, name = Rds(scene.aws, ""), "killed-20261123T134500Z"
+    identifier = snapshot_name(INSTANCE, "database", name)
+    partial = scene.stage.base / f".partial-{name}"
+    partial.mkdir(parents=True)
+    (partial / MARK).write_text(f"{identifier}\n\n{name}\n", "utf-8")
+    calls.create_snapshot(INSTANCE, identifier, {TAG: name})
+    _await(lambda: rds.state()["snapshots"][identifier] == "available")
+    pruned = prune(
+        scene.stage.base,
+        environment="production",
+        component="database",
+        keep=5,
+        target=lambda: scene.stage.target,
+        rds=lambda region: Rds(scene.aws, region),
+    )
+    assert pruned.left_over == (partial.name,)
+    assert identifier not in rds.snapshots()
 
 
 def test_the_plan_says_that_the_snapshot_is_gone(scene: RdsScene) -> None:
