@@ -64,9 +64,12 @@ def shared_stage() -> Iterator[Stage]:
     AwsClients(environ).client("s3", "").create_bucket(
         Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
     )
+    stage = Stage(world=world, environ=environ)
     try:
-        yield Stage(world=world, environ=environ)
+        yield stage
     finally:
+        emptied(stage)  # a bucket's name is taken for all of this process
+        AwsClients(environ).client("s3", "").delete_bucket(Bucket=BUCKET)
         listener.stop()
 
 
@@ -103,6 +106,15 @@ def until(holds: Any, within_s: float = 10.0) -> None:
     while not holds():
         assert time.monotonic() < last, "not in time"
         time.sleep(0.01)
+
+
+def emptied(stage: Stage) -> Stage:
+    """The same, with nothing in the bucket and no fault armed."""
+    stage.world.faults.clear()
+    client = AwsClients(stage.environ).client("s3", "")
+    for one in client.list_objects_v2(Bucket=BUCKET).get("Contents", ()):
+        client.delete_object(Bucket=BUCKET, Key=one["Key"])
+    return stage
 
 
 class Memory:
