@@ -74,6 +74,31 @@ def check_endpoint(vendor: str, url: str, *, secret: str, variable: str, setting
         )
 
 
+ENDPOINTS = {
+    "netlify": ("NETLIFY_API_URL", "NETLIFY_AUTH_TOKEN"),
+    "vercel": ("VERCEL_API_URL", "VERCEL_TOKEN"),
+    "apprunner": ("AWS_ENDPOINT_URL", "AWS_SECRET_ACCESS_KEY"),
+    "serverless": ("AWS_ENDPOINT_URL", "AWS_SECRET_ACCESS_KEY"),
+}
+"""Provider → the variables with its vendor's address and its credential."""
+
+
+def check_sandboxed(provider: str, environ: Mapping[str, str]) -> None:
+    """Refuse to ask a real vendor about a sandbox's platform: its variables were not set here."""
+    if provider not in ENDPOINTS:
+        return
+    setting, variable = ENDPOINTS[provider]
+    secret = environ.get(variable, "")
+    address = environ.get(setting, "")
+    if secret and not is_made_up(secret) and not is_loopback(urlsplit(address).hostname):
+        raise Refused(
+            f"taly.toml belongs to a sandbox, and {variable} is a real one: it would go to the real"
+            f" {provider}",
+            reference="sandbox-with-real-credentials",
+            hint='eval "$(taly sandbox env)"',
+        )
+
+
 _reading = threading.Lock()
 
 

@@ -1,14 +1,16 @@
 """What may be sent where: no mix of emulators and vendors, nothing in the clear, a limit on all."""
 
 import ast
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from taly.app.context import open_context
 from taly.aws import AwsClients, aws_errors
-from taly.clock import SystemClock
+from taly.clock import ScaledClock, SystemClock
 from taly.database.connection import target_of
 from taly.errors import Refused, UsageError
 from taly.providers.inventory import INVENTORIES
@@ -16,7 +18,15 @@ from taly.providers.netlify.api import NetlifyApi
 from taly.providers.vercel.client import VercelApi
 from taly.sandbox.server import OPTIONS, Server
 from taly.sandbox.vendors import made_up_secret
-from taly.transport import check_endpoint, is_loopback, is_made_up, tls_mode, with_ca
+from taly.transport import (
+    ENDPOINTS,
+    check_endpoint,
+    check_sandboxed,
+    is_loopback,
+    is_made_up,
+    tls_mode,
+    with_ca,
+)
 
 SOURCES = Path(__file__).parents[2] / "src" / "taly"
 HERE = ["http://127.0.0.1:4566", "http://localhost:80", "http://[::1]:1", "https://127.8.8.8"]
@@ -129,6 +139,32 @@ def test_an_endpoint_that_only_botocore_knows_of_counts(monkeypatch: pytest.Monk
 def test_other_emulators_keys_are_nobodys() -> None:
     check_endpoint("x", "http://localhost:4566", secret="test", variable="K", setting="U")
     assert not is_made_up(REAL)
+
+
+@pytest.mark.parametrize("provider", ["netlify", "vercel", "apprunner", "serverless"])
+def test_a_sandboxs_platform_is_not_asked_about_at_a_vendor(provider: str) -> None:
+    setting, variable = ENDPOINTS[provider]
+    with pytest.raises(Refused) as refused:
+        check_sandboxed(provider, {variable: REAL})
+    assert refused.value.reference == "sandbox-with-real-credentials"
+    assert REAL not in refused.value.message
+    for fine in ({}, {variable: made_up_secret(), setting: HERE[0]}):
+        check_sandboxed(provider, fine)
+
+
+def test_the_context_of_a_sandbox_asks_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taly.toml").write_text(
+        'environment = "x"\n[sandbox]\ncontrol = "http://127.0.0.1:9"\n'
+        '[components.site]\nprovider = "netlify"\nsite = "shop"\n'
+    )
+    clock = ScaledClock(origin=datetime.now(UTC), at_unix=0.0, speed=1.0)
+    monkeypatch.setattr("taly.app.context.sandbox_clock", lambda _: clock)
+    path = str(tmp_path / "taly.toml")
+    context = open_context(config_path=path, environ={"NETLIFY_AUTH_TOKEN": REAL})
+    with pytest.raises(Refused, match="belongs to a sandbox"):
+        context.provider("netlify")
 
 
 def test_a_sandboxs_password_is_not_sent_to_another_machines_database() -> None:

@@ -25,7 +25,7 @@ from taly.model.ports import Clock, Provider
 from taly.providers.base import provider_factory
 from taly.redaction import KNOWN
 from taly.secrets import Environ, resolved
-from taly.transport import CA_FILE, with_ca
+from taly.transport import CA_FILE, check_sandboxed, with_ca
 
 
 @dataclass
@@ -57,6 +57,8 @@ class Context:
         """
         with self._lock:
             if name not in self._providers:
+                if self.config.sandbox_control:
+                    check_sandboxed(name, self.environ)
                 self._providers[name] = provider_factory(name)(self.environ, self.clock)
             return self._providers[name]
 
