@@ -164,6 +164,10 @@ def _models() -> Any:
     return Models()
 
 
+MALFORMED = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)
+"""What reading an answer of another shape comes to; RecursionError is a RuntimeError."""
+
+
 @contextmanager
 def aws_errors(call: str) -> Iterator[None]:
     """Turn botocore's errors of this call into VendorUnavailable and VendorRefused.
@@ -207,6 +211,25 @@ def aws_errors(call: str) -> Iterator[None]:
                 hint=UNTRUSTED_HINT,
             ) from error
         raise VendorUnavailable(f"{call}: {name}: {error}", reference="aws-unreachable") from error
+    except MALFORMED as error:  # botocore's parsers trust the shape of what they are given
+        raise _unexpected(call, error) from error
+
+
+@contextmanager
+def as_documented(call: str) -> Iterator[None]:
+    """Reading an answer that lacks what AWS documents is VendorUnavailable, no bug of taly's."""
+    try:
+        yield
+    except MALFORMED as error:
+        raise _unexpected(call, error) from error
+
+
+def _unexpected(call: str, error: Exception) -> VendorUnavailable:
+    return VendorUnavailable(
+        f"{call}: an answer came in a form that taly does not know ({type(error).__name__})",
+        reference="aws-unexpected-answer",
+        hint="taly status",
+    )
 
 
 def _kebab(code: str) -> str:

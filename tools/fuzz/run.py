@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tools.fuzz.amazon import amazon
 from tools.fuzz.documents import Reader, documents
 from tools.fuzz.folders import folders
 from tools.fuzz.guard import Guard
@@ -34,7 +35,7 @@ class Tally:
 
 def readers(base: Path, only: str = "") -> list[Reader]:
     """All readers whose name holds `only`; what they need is made in `base`."""
-    every = [*documents(base), *folders(base), *vendors()]
+    every = [*documents(base), *folders(base), *vendors(), *amazon()]
     return [one for one in every if only in one.name]
 
 

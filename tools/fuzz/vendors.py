@@ -21,28 +21,11 @@ from taly.sandbox.netlify import NetlifyEmulator
 from taly.sandbox.vercel import VercelEmulator
 from taly.sandbox.world import VirtualClock, World
 from tools.fuzz.documents import Reader
+from tools.fuzz.still import Still
 
 COMMITS = ("a" * 40, "b" * 40)
 TOKENS = ("nfp_SANDBOXSECRET01", "SANDBOXSECRETtoken")
 REAL = httpx2.Client
-
-
-class Still:
-    """A clock that nobody waits for."""
-
-    def __init__(self, at: datetime) -> None:
-        self._at = at
-
-    def now(self) -> datetime:
-        """Always the same instant."""
-        return self._at
-
-    def monotonic(self) -> float:
-        """Always the same."""
-        return self._at.timestamp()
-
-    def sleep(self, seconds: float) -> None:
-        """At once."""
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
-from taly.aws import AwsClients
+from taly.aws import AwsClients, as_documented
 from taly.errors import UsageError, VendorRefused
 from taly.model.check import Finding, Severity
 from taly.model.environment import Component
@@ -66,6 +66,7 @@ class AppRunnerProvider:
         self._sent: dict[str, str] = {}
         """Attempt → salted fingerprint of the whole configuration at that write."""
 
+    @as_documented("App Runner")
     def observe(self, component: Component) -> Observed:
         """The live image, the history by operations, CloudTrail and ECR, and what is in flight."""
         region = self._region(component)
@@ -189,6 +190,7 @@ class AppRunnerProvider:
         self._sent[key] = configuration.whole(look.service)
         return send_update(self._clients, region, reader, look, identifier, auto)
 
+    @as_documented("App Runner")
     def probe(self, step: Step, attempt: Attempt | None) -> Probe:
         """Our own operation first, then the state; RUNNING alone is no success."""
         reader = self._reader(step.address["region"])

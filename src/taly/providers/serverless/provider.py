@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping
 from statistics import median
 
-from taly.aws import AwsClients
+from taly.aws import AwsClients, as_documented
 from taly.errors import VendorRefused
 from taly.model.check import Finding, Severity
 from taly.model.environment import Component
@@ -41,6 +41,7 @@ class ServerlessProvider:
         self._region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""
         self._salt = secrets.token_bytes(32)
 
+    @as_documented("Serverless Framework")
     def observe(self, component: Component) -> Observation:
         """What the stack's template and Lambda say is live, and what the bucket still holds."""
         address = addresses.of_component(component, self._region)
@@ -107,6 +108,7 @@ class ServerlessProvider:
             return sender.recover(key)
         return sender.roll_back(key)
 
+    @as_documented("Serverless Framework")
     def probe(self, step: Step, attempt: Attempt | None) -> Probe:
         """Stack status, template, CodeSha256 and environment against the wanted state."""
         return Prober(self._reads(step), self._clock, step).probe(attempt)
