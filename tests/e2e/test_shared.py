@@ -115,7 +115,7 @@ def test_two_checkouts_share_lock_releases_marks_and_runs(
     runner = checkout(box, tmp_path / "runner", f'shared = "{SHARED}"')
 
     _, plan, _ = here(local, "plan")
-    assert "The lock is this machine's alone: nobody elsewhere is held off, or sees" in plan
+    assert "The lock is this machine's alone: nobody elsewhere is held off or sees" in plan
     _, plan, _ = here(laptop, "plan")
     assert f"The lock is kept in {SHARED}." in plan
     box.control.faults({"call": "lock.json", "kind": "refuse", "count": 99})

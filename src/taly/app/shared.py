@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ANSWER_SHARE = 0.2
 """Share of the lease that one answer of S3's may take: a renewal has more than one try."""
-LOCAL = "The lock is this machine's alone: nobody elsewhere is held off, or sees this run."
+LOCAL = "The lock is this machine's alone: nobody elsewhere is held off or sees this run."
 
 
 def store_of(config: Config, environ: Mapping[str, str]) -> Store:
