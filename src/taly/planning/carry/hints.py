@@ -1,6 +1,5 @@
 """What the team says in taly.toml about columns whose values read differently."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from postgast import PgQueryError, parse, walk
 
 from taly.errors import UsageError
+from taly.hostile import json_value
 from taly.model.catalog import Table
 from taly.planning.carry.model import Hint, Name
 from taly.planning.migrations.names import Node, kind_of, strings
@@ -25,7 +25,7 @@ def read_hints(text: str) -> tuple[Hint, ...]:
     if not text.strip():
         return ()
     try:
-        found = json.loads(text)
+        found = json_value(text)
     except ValueError as error:
         raise _wrong(f"the column hints are no JSON: {error}") from error
     if not isinstance(found, dict):
@@ -35,7 +35,7 @@ def read_hints(text: str) -> tuple[Hint, ...]:
 
 def _wrong(message: str) -> UsageError:
     return UsageError(
-        message,
+        message[:2000],
         reference="column-hint-invalid",
         hint='mend [components.NAME.columns."table.column"] in taly.toml',
     )

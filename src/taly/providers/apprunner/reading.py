@@ -62,7 +62,7 @@ class Reader:
                 known.append(str(service.get("ServiceName")))
         raise UsageError(
             f"App Runner has no service {name!r} in {self._region or 'this region'}; "
-            f"there are: {', '.join(sorted(known)) or 'none'}",
+            f"there are: {', '.join(sorted(known))[:2000] or 'none'}",
             reference="service-unknown",
             hint="taly init",
         )
