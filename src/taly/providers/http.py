@@ -67,6 +67,9 @@ class Answer:
 class VendorHttp:
     """One vendor's API under one base URL. Safe to use from many threads."""
 
+    transport: httpx2.BaseTransport | None = None
+    """What carries the requests; None = the network. The simulator has a world of its own."""
+
     def __init__(
         self,
         *,
@@ -102,6 +105,7 @@ class VendorHttp:
             timeout=timeout_s,
             follow_redirects=False,
             trust_env=trust_env,
+            transport=self.transport,
             limits=httpx2.Limits(max_connections=64, max_keepalive_connections=32),
         )
 
