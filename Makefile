@@ -45,6 +45,7 @@ simulate: $(VENV)/.ready  ## play SEEDS=10000 simulated incidents and check ever
 
 fuzz: $(VENV)/.ready  ## hostile input for every reader, for FOR_S=60 seconds on both cores
 	$(BIN)/python -m tools.fuzz --seconds $(or $(filter-out 0,$(FOR_S)),60)
+	if $(BIN)/python -c 'import atheris' 2>&-; then $(BIN)/python -m tools.fuzz.guided --seconds 6; fi
 
 ROUNDS ?= 10
 kills: $(VENV)/.ready  ## kill, freeze and cut off real processes: ROUNDS=10 times at random
