@@ -85,15 +85,10 @@ def _reached(simulation: "Simulation", run: Run) -> None:
         asked = run.steps[step.id].ended_at
         if any(at > _verified(simulation, run) - part.traits.lag_s - 1 for at in part.foreign):
             continue  # somebody else changed it at that very moment
-        differs = [
-            key
-            for key, value in step.wanted.items()
-            if key in part.state and part.state[key] != value
-        ]
-        if differs:
+        if part.differing(step.wanted):
             wrong = f"{part.name} is {part.state}, and the run a success (verified {asked})"
             simulation.witness.wrong("iv", wrong)
-        elif step.health is not None and part.serves != str(part.state["deploy"]):
+        elif step.health is not None and part.serves != part.live:
             simulation.witness.wrong("iv", f"{part.name} serves {part.serves}, and it is a success")
 
 
@@ -113,7 +108,7 @@ def undone(
             one.is_foreign for one in part.operations
         ):
             continue
-        if dict(part.state) != before[name]:
+        if not part.fits(before[name], part.state):
             wrong = f"{name} was {before[name]} before {run.id}, and is {part.state} after its undo"
             simulation.witness.wrong("v", wrong)
 
@@ -133,6 +128,6 @@ def quiet(simulation: "Simulation", run: Run) -> None:
         ]  # fmt: skip
         if by_person:
             continue  # somebody asked for it
-        if part.state["deploy"] != part_plan.to_deployment:
+        if part.live != part_plan.to_deployment:
             wrong = f"{part.name} was verified at {part_plan.to_deployment}, and is {part.state}"
             simulation.witness.wrong("vii", wrong)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from taly.errors import Refused
 from taly.model.plan import Plan, Step
-from taly.model.ports import Differences, StepOptions
+from taly.model.ports import Differences, Provider, StepOptions
 from taly.model.release import Deployment, Observed, Snapshot
 from taly.model.run import Run
 from taly.planning.planner import PlanOptions, make_plan
@@ -17,7 +17,6 @@ from taly.simulate.timeline import instant
 
 if TYPE_CHECKING:
     from taly.simulate.story import Simulation
-    from taly.simulate.vendor import SimProvider
 
 WINDOW_S = 3600.0
 
@@ -59,7 +58,7 @@ def plan_undo(simulation: "Simulation", run: Run) -> Plan | None:
     return _unless_refused(plan, snapshot, providers)
 
 
-def _observe(simulation: "Simulation", providers: "dict[str, SimProvider]") -> Snapshot:
+def _observe(simulation: "Simulation", providers: Mapping[str, Provider]) -> Snapshot:
     at = instant(simulation.timeline.now)
     seen = {
         one.name: providers[one.provider].observe(one) for one in simulation.environment.components
@@ -69,7 +68,7 @@ def _observe(simulation: "Simulation", providers: "dict[str, SimProvider]") -> S
 
 def _differences(
     simulation: "Simulation",
-    providers: "dict[str, SimProvider]",
+    providers: Mapping[str, Provider],
     snapshot: Snapshot,
     members: Mapping[str, str],
 ) -> dict[str, Differences]:
@@ -84,7 +83,7 @@ def _differences(
 
 
 def _unless_refused(
-    plan: Plan, snapshot: Snapshot, providers: "dict[str, SimProvider]"
+    plan: Plan, snapshot: Snapshot, providers: Mapping[str, Provider]
 ) -> Plan | None:
     findings = merged(
         plan.findings,

@@ -4,7 +4,7 @@ Everything is drawn from the seed before it is needed, each part from a generato
 fault can be left out and the rest stays as it was.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,7 @@ from taly.errors import EnvironmentLocked, OutcomeUnknown, Refused, UsageError
 from taly.model.environment import Environment
 from taly.model.events import Recorded
 from taly.model.plan import DatabaseVerdict, Plan
+from taly.model.ports import Provider
 from taly.model.run import Run, StepPhase, fold
 from taly.simulate import checks
 from taly.simulate.faults import SKEW, Coverage, Fault, Faults, draw_faults
@@ -33,7 +34,7 @@ from taly.simulate.timeline import Broken, Endless, Process, SimClock, Timeline,
 from taly.simulate.traits import draw_traits
 from taly.simulate.vendor import SimProvider
 from taly.simulate.watch import Witness
-from taly.simulate.world import PERSON, Part
+from taly.simulate.world import Part, Platform
 
 LEASE_S = 20.0
 MAX_TRIES = 12
@@ -74,11 +75,7 @@ class Simulation:
         self.waiting = Faults(self.coverage)
         self.trace: list[str] = []
         world = _random(seed, "world")
-        self.traits = {one.name: one for one in draw_traits(world)}
-        self.environment: Environment = draw_environment(world, tuple(self.traits))
-        self.platform = draw_platform(
-            world, self.timeline, self.environment, self.traits, self.note
-        )
+        self.platform = self._draw(world)
         self.witness = Witness(self.timeline, self.platform)
         self.people = _random(seed, "people")
         verdicts: tuple[DatabaseVerdict, ...] = ("revert", "restore", "keep", "revert")
@@ -89,13 +86,19 @@ class Simulation:
         self.talys: list[Taly] = []
         self.outcomes: list[str] = []
 
+    def _draw(self, world: Random) -> Platform:
+        """The environment, its vendors and what was released on them."""
+        self.traits = {one.name: one for one in draw_traits(world)}
+        self.environment: Environment = draw_environment(world, tuple(self.traits))
+        return draw_platform(world, self.timeline, self.environment, self.traits, self.note)
+
     def note(self, said: str) -> None:
         """Write it into the trace."""
         self.trace.append(f"{self.timeline.now:9.2f}  {said}")
 
     def run(self) -> Verdict:
         """Play it to its end."""
-        with _simulated_machines(self):
+        with self._patched():
             try:
                 self._play()
             except Endless as error:
@@ -107,6 +110,10 @@ class Simulation:
             self.seed, self.witness.violations, self.faults, self.outcomes, self.coverage,
             self.trace, events,
         )  # fmt: skip
+
+    def _patched(self) -> ExitStack:
+        """Who lives, and where, is asked of the simulation in place of the operating system."""
+        return _simulated_machines(self)
 
     def _close(self) -> None:
         for taly in self.talys:
@@ -249,9 +256,9 @@ class Simulation:
             case "push":
                 return self.platform.push(part, fault.nth)
             case "other-operation" | "same-operation":
-                return self._by_hand(fault, part, plan)
+                return self.platform.by_hand(part, _target(part, plan), fault.kind, fault.nth)
             case "target-expires":
-                return self._expire(part, plan)
+                return self.platform.expire(part, _target(part, plan))
             case "cancel":
                 return self._asked(lambda: self.store.request_cancel(self.run_id, "ben"))
             case "interrupt":
@@ -272,26 +279,6 @@ class Simulation:
         except (UsageError, AttributeError):  # it has ended, or not begun
             return False
         return True
-
-    def _by_hand(self, fault: Fault, part: Part, plan: Plan) -> bool:
-        """Somebody else deploys by hand, to the same target or to another."""
-        busy = part.in_flight(self.timeline.now)
-        if part.traits.long_writes or (busy and part.traits.refuses_while_busy):
-            return False
-        target = next((c.to_deployment for c in plan.components if c.component == part.name), "")
-        if fault.kind == "other-operation":
-            target = self.platform.built(part, 50 + fault.nth).id
-        takes_s = 5.0 + (fault.nth * 17) % 60
-        self.platform.begin(part, {"deploy": target}, PERSON, takes_s=takes_s)
-        return True
-
-    def _expire(self, part: Part, plan: Plan) -> bool:
-        target = next((c.to_deployment for c in plan.components if c.component == part.name), "")
-        for one in part.deployments:
-            if one.id == target and part.state["deploy"] != target:
-                one.expired = True
-                return True
-        return False
 
     def _second_run(self, plan: Plan) -> bool:
         """Somebody else presses the button as well, while the run is under way."""
@@ -349,21 +336,24 @@ class Simulation:
         if skew:
             self.coverage.hit(SKEW, "")
         clock = SimClock(self.timeline, process)
-        strikes = Strikes(self.timeline, process, self.waiting, self.witness, LEASE_S)
+        strikes = self._strikes(process, self.waiting)
         providers = self._vendors(clock, strikes)
         store = SimStore(SimDatabase(self.path, self.timeline), strikes)
         taly = Taly(process, clock, strikes, store, providers, self.platform, LEASE_S)
         self.talys.append(taly)
         return taly
 
-    def providers(self) -> dict[str, SimProvider]:
+    def providers(self) -> Mapping[str, Provider]:
         """The vendors as a process sees them that meets no fault: for planning."""
         process = Process(pid=0, machine="m1", skew_s=0.0)
-        strikes = Strikes(self.timeline, process, Faults(self.coverage), self.witness, LEASE_S)
+        strikes = self._strikes(process, Faults(self.coverage))
         clock = SimClock(self.timeline, process)
         return self._vendors(clock, strikes)
 
-    def _vendors(self, clock: SimClock, strikes: Strikes) -> dict[str, SimProvider]:
+    def _strikes(self, process: Process, faults: Faults) -> Strikes:
+        return Strikes(self.timeline, process, faults, self.witness, LEASE_S)
+
+    def _vendors(self, clock: SimClock, strikes: Strikes) -> Mapping[str, Provider]:
         return {
             name: SimProvider(self.platform, traits, clock, strikes, self.verdict)
             for name, traits in self.traits.items()
@@ -374,8 +364,12 @@ def _random(seed: int, what: str) -> Random:
     return Random(f"{seed} {what}")
 
 
-def _simulated_machines(simulation: Simulation) -> Any:
-    """Who lives, and where, is asked of the simulation in the place of the operating system."""
+def _target(part: Part, plan: Plan) -> str:
+    """Where the plan takes this component; empty = nowhere."""
+    return next((c.to_deployment for c in plan.components if c.component == part.name), "")
+
+
+def _simulated_machines(simulation: Simulation) -> ExitStack:
 
     def machine() -> str:
         current = simulation.timeline.current

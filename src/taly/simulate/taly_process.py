@@ -200,8 +200,7 @@ class Applications:
         if fault == "application-500":
             yield httpx2.Response(500, text=f"password={CANARY} https://u:{CANARY}@db/ boom")
             return
-        deploy = part.deployments[0].id if fault == "application-old" else part.serves
-        commit = next(one.commit for one in part.deployments if one.id == deploy)
+        commit = part.commit(old=fault == "application-old")
         yield httpx2.Response(200, text=json.dumps({"commit": commit}))
 
 

@@ -1,14 +1,16 @@
 """The simulated platform as it truly is: its components, their past, and who wrote what."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
+from taly.model.plan import Step
+from taly.simulate.steps import BUILD
 from taly.simulate.timeline import Timeline
 from taly.simulate.traits import Traits
 
 Value = str | bool | int | None
-Values = dict[str, Value]
+Values = Mapping[str, Value]
 PERSON = "person"
 PUSH = "push"
 
@@ -100,6 +102,36 @@ class Part:
         """What was in flight then."""
         return [one for one in self.operations if one.start <= second < one.ends]
 
+    @property
+    def live(self) -> str:
+        """The deployment that the vendor shows as live."""
+        return str(self.state["deploy"])
+
+    def fits(self, wanted: Values, state: Values) -> bool:
+        """Whether that state is as wanted."""
+        return all(state.get(key) == value for key, value in wanted.items())
+
+    def differing(self, wanted: Values) -> list[str]:
+        """What of the wanted state is not so now."""
+        state = self.state
+        return [key for key, value in wanted.items() if key in state and state[key] != value]
+
+    def cancelled(self, step: Step, second: float) -> bool:
+        """Whether what this step is to end was under way no more then."""
+        (key,) = step.wanted
+        return all(one.id != key.removeprefix(BUILD) for one in self.in_flight(second))
+
+    def commit(self, *, old: bool) -> str:
+        """What the application answers that it is; `old`: what it was at first."""
+        deploy = self.deployments[0].id if old else self.serves
+        return next(one.commit for one in self.deployments if one.id == deploy)
+
+    def stacked(self, second: float, visible: float) -> list[Operation]:
+        """What is in flight then, and began before `visible`: nothing is to be sent on top."""
+        if not self.traits.shows_operations:
+            return []
+        return [one for one in self.in_flight(second) if one.start < visible]
+
     def lag(self) -> float:
         """How old the next read is."""
         return min(1.0, self.lags.random() * 1.5) * self.traits.lag_s if self.traits.lag_s else 0.0
@@ -152,6 +184,24 @@ class Platform:
         """It is ended without effect."""
         operation.cancelled = operation.over = True
         operation.ends = min(operation.ends, self.timeline.now)
+
+    def by_hand(self, part: Part, target: str, kind: str, nth: int) -> bool:
+        """Somebody else deploys by hand, to the same target or to another; whether it is done."""
+        busy = part.in_flight(self.timeline.now)
+        if part.traits.long_writes or (busy and part.traits.refuses_while_busy):
+            return False
+        if kind == "other-operation":
+            target = self.built(part, 50 + nth).id
+        self.begin(part, {"deploy": target}, PERSON, takes_s=5.0 + (nth * 17) % 60)
+        return True
+
+    def expire(self, part: Part, target: str) -> bool:
+        """The vendor keeps that deployment no longer; whether it was there and not live."""
+        for one in part.deployments:
+            if one.id == target and part.state["deploy"] != target:
+                one.expired = True
+                return True
+        return False
 
     def push(self, part: Part, number: int) -> bool:
         """Somebody pushes: it is deployed if the vendor may; whether it is."""
