@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from trail_contract import RawStore, TrailContract, filled, version_2
+from trail_contract import TrailContract, filled, version_2
+from trail_raw import RawStore
 
 from taly.engine.store import Store
 

@@ -2,18 +2,18 @@
 and `fresh`."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from store_contract import HERE
 from tests.engine_world import NOON, plan, step
+from trail_raw import ACTS, COLUMNS, PLACE, SELECT, RawStore
 
-from taly.engine.audit import Finding, Walked, read_lines, to_line, verify_store
+from taly.engine.audit import Finding, Walked, read_lines, stored, to_line, verify_store
 from taly.engine.audit.exported import export, verify_lines
 from taly.engine.codec import event_to_json, plan_to_json
 from taly.engine.store import Marked, RecordedRelease, Store, open_store
@@ -21,13 +21,8 @@ from taly.engine.store.database import _blocks
 from taly.model.events import Act, RunFinished, RunStarted, StepDone, StepIntended, StepStarted
 from taly.model.release import Mark
 
-COLUMNS = ("run_id", "seq", "at", "fence", "body", "environment", "position", "chain")
-SELECT = (
-    f"select {', '.join(COLUMNS)} from event where environment = 'production' order by position"
-)
 
-
-def filled(raw: "RawStore") -> Iterator[Store]:
+def filled(raw: RawStore) -> Iterator[Store]:
     """A store that every test leaves as it found it."""
     store = open_store(raw.url)
     fill(store)
@@ -69,140 +64,6 @@ def finding(store: Store) -> Finding:
     return found
 
 
-class RawStore:
-    """The same database, as somebody with its password reaches it."""
-
-    url = ""
-    unique: tuple[type[Exception], ...] = ()
-    """What it raises when two rows would stand in one place."""
-
-    def execute(self, sql: str, values: Sequence[object] = ()) -> None:
-        """Run and commit one statement; parameters are question marks."""
-        raise NotImplementedError
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """What a query returns."""
-        raise NotImplementedError
-
-    def one_byte_changed(self, old: object) -> st.SearchStrategy[object]:
-        """Other values that differ in one byte."""
-        raise NotImplementedError
-
-    def parameter(self, value: object) -> str:
-        """How that value stands in a statement."""
-        return "?"
-
-    @contextmanager
-    def changed(self, table: str, column: str, new: Any, run: str, seq: int) -> Iterator[bool]:
-        """One column of an event; False when the database allows no such row."""
-        old = self.rows(f"select {column} from {table} where run_id = '{run}' and seq = {seq}")[0][
-            0
-        ]
-        where = {"run_id": run, "seq": seq}
-        if not self._set(table, column, new, where):
-            yield False
-            return
-        if column in where:
-            where[column] = new
-        try:
-            yield True
-        finally:
-            assert self._set(table, column, old, where)
-
-    def _set(self, table: str, column: str, value: Any, where: dict[str, Any]) -> bool:
-        tests = " and ".join(f"{name} = {self.parameter(one)}" for name, one in where.items())
-        sql = f"update {table} set {column} = {self.parameter(value)} where {tests}"
-        try:
-            self.execute(sql, (value, *where.values()))
-        except self.unique:
-            return False
-        return True
-
-    @contextmanager
-    def without(self, run: str, seq: int) -> Iterator[None]:
-        row = self.rows(f"select * from event where run_id = '{run}' and seq = {seq}")[0]
-        self.execute(f"delete from event where run_id = '{run}' and seq = {seq}")
-        try:
-            yield
-        finally:
-            self.execute(f"insert into event values ({', '.join('?' * len(row))})", row)
-
-    @contextmanager
-    def inserted(self, row: dict[str, Any]) -> Iterator[None]:
-        marks = ", ".join("?" * len(COLUMNS))
-        values = [row[name] for name in COLUMNS]
-        self.execute(f"insert into event ({', '.join(COLUMNS)}) values ({marks})", values)
-        try:
-            yield
-        finally:
-            self.execute("delete from event where seq = ?", (row["seq"],))
-
-    def refuses(self, row: dict[str, Any]) -> None:
-        with pytest.raises(self.unique), self.inserted(row):
-            pass
-
-    @contextmanager
-    def swapped(self, first: Any, second: Any, columns: Sequence[str]) -> Iterator[None]:
-        """Two events whose columns changed places."""
-        self._put(columns, (first, second), (second, first))
-        try:
-            yield
-        finally:
-            self._put(columns, (first, first), (second, second))
-
-    def _put(self, columns: Sequence[str], *pairs: tuple[Any, Any]) -> None:
-        where = "where run_id = ? and seq = ?"
-        if "position" in columns:
-            for row, _ in pairs:
-                self.execute(f"update event set position = -position {where}", row[:2])
-        sets = ", ".join(f"{name} = ?" for name in columns)
-        for row, other in pairs:
-            values = [other[COLUMNS.index(name)] for name in columns]
-            self.execute(f"update event set {sets} {where}", [*values, *row[:2]])
-
-    @contextmanager
-    def replaced(self, column: str, old: str, new: str, run: str) -> Iterator[None]:
-        swap = f"update run set {column} = replace({column}, ?, ?) where id = ?"
-        self.execute(swap, (old, new, run))
-        try:
-            yield
-        finally:
-            self.execute(swap, (new, old, run))
-
-    @contextmanager
-    def statement(self, sql: str, back: str) -> Iterator[None]:
-        self.execute(sql)
-        try:
-            yield
-        finally:
-            self.execute(back)
-
-    @contextmanager
-    def cut_off(self, environment: str) -> Iterator[None]:
-        """The recorded release, the newest entry, goes without a trace."""
-        saved = {
-            table: self.rows(f"select * from {table} where environment = '{environment}'")
-            for table in ("act", "chain_head", "recorded_release")
-        }
-        last = saved["chain_head"][0][1]
-        before = self.rows(
-            f"select chain from act where position = {last - 1} and environment = '{environment}'"
-        )[0][0]
-        self.execute(f"delete from act where position = {last} and environment = '{environment}'")
-        self.execute("delete from recorded_release")
-        self.execute(
-            f"update chain_head set position = ?, chain = ? where environment = '{environment}'",
-            (last - 1, before),
-        )
-        try:
-            yield
-        finally:
-            for table, rows in saved.items():
-                self.execute(f"delete from {table} where environment = '{environment}'")
-                for row in rows:
-                    self.execute(f"insert into {table} values ({', '.join('?' * len(row))})", row)
-
-
 class TrailContract:
     """The suite. `raw` runs SQL beside the store, as somebody with the database's password can."""
 
@@ -222,31 +83,65 @@ class TrailContract:
         self, store: Store, raw: Any
     ) -> None:
         rows = raw.rows(SELECT)
+        changes = st.tuples(st.sampled_from(rows), st.sampled_from(COLUMNS)).flatmap(
+            lambda of: raw.one_byte_changed(of[0][COLUMNS.index(of[1])]).map(lambda new: (*of, new))
+        )
+        beside_an_act = next(row for row in rows if row[PLACE] == ACTS[0] + 1)
 
         @settings(
             max_examples=self.examples,
             deadline=None,
             suppress_health_check=[HealthCheck.function_scoped_fixture],
         )
-        @given(data=st.data())
-        def check(data: st.DataObject) -> None:
-            row = data.draw(st.sampled_from(rows), label="row")
-            column = data.draw(st.sampled_from(COLUMNS), label="column")
-            old = row[COLUMNS.index(column)]
-            new = data.draw(raw.one_byte_changed(old), label="new")
-            position = row[COLUMNS.index("position")]
+        @given(changes)
+        @example((beside_an_act, "position", ACTS[0]))  # 7 to 6, where a mark stands: one bit
+        def check(change: tuple[Any, ...]) -> None:
+            row, column, new = change
             with raw.changed("event", column, new, row[0], row[1]) as was_possible:
                 assume(was_possible)
-                assert finding(store).position == position
+                found = finding(store)
+            if column == "position" and new in ACTS and new < row[PLACE]:
+                # The first wrong place is where it went. It is named, and not the act.
+                assert (found.kind, found.position) == ("added", new)
+                assert (found.run, found.seq) == (row[0], row[1])
+            else:
+                assert found.position == row[PLACE]
             assert production(store).finding is None
 
         check()
+
+    def test_an_event_that_was_moved_is_named_wherever_it_went(
+        self, store: Store, raw: Any
+    ) -> None:
+        for row in raw.rows(SELECT):
+            for new in (-1, 0, *ACTS, ACTS[-1] + 1, 2**31 - 1):
+                with raw.changed("event", "position", new, row[0], row[1]) as was_possible:
+                    assert was_possible
+                    found = finding(store)
+                if new in ACTS and new < row[PLACE]:
+                    assert (found.kind, found.position) == ("added", new)
+                    assert (found.run, found.seq) == (row[0], row[1])
+                else:
+                    assert (found.kind, found.position) == ("missing", row[PLACE])
+        assert production(store).finding is None
+
+    def test_a_second_entry_in_one_place_is_found_across_pages(
+        self, store: Store, raw: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        row = dict(zip(COLUMNS, raw.rows(SELECT)[-1], strict=True))
+        for size in range(2, 20):
+            monkeypatch.setattr(stored, "PAGE", size)
+            assert production(store).finding is None
+            for place in ACTS:
+                with raw.inserted({**row, "seq": 99, "position": place}):
+                    found = finding(store)
+                assert (found.kind, found.position, found.seq) == ("added", place, 99)
 
     def test_every_removed_event_is_found_and_named(self, store: Store, raw: Any) -> None:
         for row in raw.rows(SELECT):
             with raw.without(row[0], row[1]):
                 found = finding(store)
-                position = row[COLUMNS.index("position")]
+                position = row[PLACE]
                 assert (found.kind, found.position) == ("missing", position)
         assert production(store).finding is None
 

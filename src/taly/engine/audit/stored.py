@@ -91,10 +91,10 @@ class _Trail:
 
 def _advance(store: Store, walk: Walk, trail: _Trail) -> None:
     while walk.finding is None:
-        page = store.entries(walk.environment, after=walk.position, limit=PAGE)
-        if not page:
-            return
-        for entry in page:
+        before = walk.position
+        # The last entry's place is read again: a second one there may be on the next page.
+        page = store.entries(walk.environment, after=max(before - 1, 0), limit=PAGE)
+        for entry in page[1:] if page[:1] == [walk.last] else page:
             if not walk.take(entry):
                 return
             try:
@@ -102,6 +102,8 @@ def _advance(store: Store, walk: Walk, trail: _Trail) -> None:
             except (ValueError, UsageError):
                 walk.find("altered", entry, f"{named(entry)} cannot be read")
                 return
+        if walk.position == before:
+            return
 
 
 def _differences(store: Store, environment: str, trail: _Trail) -> list[Difference]:

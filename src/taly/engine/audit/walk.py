@@ -25,7 +25,7 @@ class Walk:
         self._wanted = {head.lower() for head in heads}
         self._kept: dict[str, int] = {}
         self._runs: set[str] = set()
-        self._last: Entry | None = None
+        self.last: Entry | None = None
         self._events = self._acts = self._chained_from = 0
 
     def take(self, entry: Entry) -> bool:
@@ -36,7 +36,7 @@ class Walk:
             self.find("altered", entry, f"{named(entry)} is not what was written there")
         if self.finding is not None:
             return False
-        self.position, self.head, self._last = entry.position, entry.chain, entry
+        self.position, self.head, self.last = entry.position, entry.chain, entry
         self._count(entry)
         return True
 
@@ -57,7 +57,7 @@ class Walk:
         first = self.position + 1
         what = f"entry {first} is" if position == first else f"entries {first} to {position} are"
         says = f"{what} missing, {self._behind()}"
-        self.find("missing", self._last, says, position=first)
+        self.find("missing", self.last, says, position=first)
 
     def find(self, kind: Kind, entry: Entry | None, says: str, position: int = 0) -> None:
         """Note the first finding; later ones may follow from it."""
@@ -91,12 +91,12 @@ class Walk:
         if isinstance(position, int) and position > self.position:
             self.missing(position - 1)
         else:
-            self.find("added", entry, f"{named(entry)} stands there a second time")
+            self.find("added", entry, f"{named(entry)} stands in another entry's place")
 
     def _behind(self) -> str:
-        if self._last is None:
+        if self.last is None:
             return "at the beginning"
-        return f"behind {named(self._last)}"
+        return f"behind {named(self.last)}"
 
     def _count(self, entry: Entry) -> None:
         if entry.run:
