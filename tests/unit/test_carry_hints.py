@@ -77,6 +77,7 @@ def test_no_json() -> None:
         " ",
         "1 -- x",
         "'open",
+        "-1" * 200,
     ],
 )
 def test_what_is_not_one_expression(expression: str) -> None:

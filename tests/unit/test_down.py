@@ -59,6 +59,12 @@ def test_text_that_does_not_parse_is_a_gap() -> None:
     assert found.sql == ()
 
 
+def test_text_nested_deeper_than_the_parser_hands_over_is_a_gap() -> None:
+    """Two hundred `||` in a row are good SQL, and protobuf refuses the tree of them."""
+    found = derive("m", f"UPDATE x SET a = {' || '.join(['b'] * 200)}", None)
+    assert found.gaps == ("it does not parse: it is nested too deeply to be read",)
+
+
 def test_the_teams_own_way_down_wins() -> None:
     found = team("m", "SELECT 1", 'DROP TABLE "a"', None)
     assert (found.source, found.sql, found.gaps) == ("team", ("SELECT 1",), ())

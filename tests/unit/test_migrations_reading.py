@@ -116,3 +116,9 @@ def test_only_what_the_migrations_name_is_asked() -> None:
 def test_changes_of_type(before: str, after: str, breaks: bool, undo: str) -> None:
     found = retype(before, after, rewritten=False)
     assert (found.breaks, found.undo) == (breaks, undo)
+
+
+def test_a_migration_nested_deeper_than_the_parser_hands_over_is_taken_for_the_worst() -> None:
+    found = read(f'UPDATE "User" SET name = {" || ".join(["name"] * 200)};')
+    assert found.verdict == "restore"
+    assert "nested too deeply" in found.reasons[0]

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from postgast import PgQueryError, parse, walk
+from postgast import PgQueryError, walk
 
 from taly.model.catalog import Table
 from taly.planning.migrations.names import strings
+from taly.planning.parsing import parse
 
 Name = tuple[str, str]
 

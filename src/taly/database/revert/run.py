@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from postgast import PgQueryError, parse, split
+from postgast import PgQueryError, split
 from psycopg.sql import SQL, Identifier
 
 from taly.database.checkpoint.catalog_file import STRICT
@@ -29,6 +29,7 @@ from taly.model.catalog import Catalog, Column, Table
 from taly.model.ports import Say
 from taly.planning.down import Guard
 from taly.planning.migrations.names import kind_of
+from taly.planning.parsing import parse
 
 LOCK_TIMEOUT_MS = 2_000
 """One try for the tables' locks; who waits longer makes everybody else wait behind it."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from postgast import PgQueryError, parse
+from postgast import PgQueryError
 
 from taly.model.catalog import Catalog, Column, Table
 from taly.planning.carry.columns import Columns, Link, shown
@@ -21,6 +21,7 @@ from taly.planning.carry.model import (
 )
 from taly.planning.down.names import bare
 from taly.planning.migrations.names import kind_of
+from taly.planning.parsing import parse
 
 
 def correspond(

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from postgast import PgQueryError, parse, walk
+from postgast import PgQueryError, walk
 
 from taly.errors import UsageError
 from taly.hostile import json_value
 from taly.model.catalog import Table
 from taly.planning.carry.model import Hint, Name
 from taly.planning.migrations.names import Node, kind_of, strings
+from taly.planning.parsing import parse
 
 KEYS = ("enum_map", "fill", "transform")
 ALIAS = "s"

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from postgast import PgQueryError, parse
+from postgast import PgQueryError
 
 from taly.model.catalog import Table
 from taly.planning.migrations.names import strings
+from taly.planning.parsing import parse
 
 
 def keys(table: Table) -> Iterator[tuple[str, ...]]:

@@ -7,7 +7,7 @@ became of a table, a column or an enum's value.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from postgast import PgQueryError, parse, split, walk
+from postgast import PgQueryError, split, walk
 
 from taly.model.catalog import Catalog
 from taly.planning.carry.model import Name
@@ -24,6 +24,7 @@ from taly.planning.migrations.names import (
     strings,
 )
 from taly.planning.migrations.statements import SAFE_CALLS
+from taly.planning.parsing import parse
 
 
 @dataclass

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from postgast import PgQueryError, parse
+from postgast import PgQueryError
 
 from taly.model.catalog import Catalog, Enum
 from taly.planning.down.names import normal, quoted
 from taly.planning.migrations.names import type_text
+from taly.planning.parsing import parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
-from postgast import PgQueryError, parse, walk
+from postgast import PgQueryError, walk
 
 from taly.model.catalog import Catalog, Column, Enum, Sequence, Table, View
 from taly.planning.down.model import Save
 from taly.planning.down.names import bare
 from taly.planning.migrations.names import strings
+from taly.planning.parsing import parse
 
 FRESH_FROM = 10**12
 UNKNOWN = "?"

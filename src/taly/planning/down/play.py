@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from postgast import PgQueryError, parse, walk
+from postgast import PgQueryError, walk
 
 from taly.model.catalog import Extension
 from taly.planning.down import objects, renaming, tables
@@ -11,6 +11,7 @@ from taly.planning.down.names import quoted
 from taly.planning.migrations.blocks import statements_in
 from taly.planning.migrations.names import Node, enum_name, inner, joined, kind_of, strings
 from taly.planning.migrations.statements import SAFE_CALLS
+from taly.planning.parsing import parse
 
 NO_TRACE = frozenset(
     {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from postgast import PgQueryError, parse
+from postgast import PgQueryError
 
 from taly.planning.migrations.blocks import statements_in
 from taly.planning.migrations.model import Column, Schema, Table
@@ -19,6 +19,7 @@ from taly.planning.migrations.names import (
 from taly.planning.migrations.statements import apply, apply_one
 from taly.planning.migrations.tables import columns_are_new
 from taly.planning.migrations.types import retype
+from taly.planning.parsing import parse
 
 Kind = Literal["table", "schema", "type"]
 Reach = Literal["none", "delete", "update", "truncate"]

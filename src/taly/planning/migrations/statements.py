@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from postgast import PgQueryError, parse, walk
+from postgast import PgQueryError, walk
 
 from taly.planning.migrations import objects, tables
 from taly.planning.migrations.blocks import statements_in
@@ -17,6 +17,7 @@ from taly.planning.migrations.names import (
     relation_name,
     strings,
 )
+from taly.planning.parsing import parse
 
 HARMLESS = frozenset(
     {
