@@ -42,7 +42,9 @@ def vendor() -> Vendor:
 @pytest.fixture
 def api(vendor: Vendor) -> Iterator[VercelApi]:
     listener = Listener(vendor).start()
-    yield VercelApi({"VERCEL_TOKEN": "SANDBOXSECRETt", "VERCEL_API_URL": listener.url}, SystemClock())
+    yield VercelApi(
+        {"VERCEL_TOKEN": "SANDBOXSECRETt", "VERCEL_API_URL": listener.url}, SystemClock()
+    )
     listener.stop()
 
 
