@@ -36,6 +36,8 @@ class Planned:
     findings: tuple[Finding, ...]
     lock: str = ""
     """Who is held off while it runs, where that is not the whole team by itself."""
+    ended: frozenset[str] = frozenset()
+    """The runs that had ended before the environment was looked at."""
 
     @property
     def refused(self) -> bool:
@@ -49,6 +51,7 @@ def plan_rollback(context: Context, target: str, options: PlanOptions) -> Planne
     `target` is a release's name, `last-good`, `previous`, a commit or a time. Raises Refused when
     there is no such release, UsageError when --only or --skip name no component.
     """
+    ended = ended_runs(context)
     history = load_history(context)
     snapshot = history.snapshot
     live = history.releases.live
@@ -64,7 +67,14 @@ def plan_rollback(context: Context, target: str, options: PlanOptions) -> Planne
         options=options,
         releases=history.releases.all,
     )
-    return check_plan(context, _with_answers(context, plan, snapshot), snapshot)
+    planned = check_plan(context, _with_answers(context, plan, snapshot), snapshot)
+    return replace(planned, ended=ended)
+
+
+def ended_runs(context: Context) -> frozenset[str]:
+    """The newest of the environment's runs that are over."""
+    recent = context.store.runs(context.environment.name)
+    return frozenset(run.id for run in recent if run.outcome is not None)
 
 
 def _with_answers(context: Context, plan: Plan, snapshot: Snapshot) -> Plan:
@@ -95,7 +105,14 @@ def check_plan(context: Context, plan: Plan, snapshot: Snapshot) -> Planned:
 
 def recheck_plan(context: Context, plan: Plan) -> Planned:
     """Check a plan that was made earlier against what is live now: a stale one is refused."""
-    return check_plan(context, plan, observe(context))
+    ended = ended_runs(context)
+    return replace(check_plan(context, plan, observe(context)), ended=ended)
+
+
+def against(planned: Planned) -> Finding | None:
+    """The first thing that speaks against the plan's run, which holds the environment by now."""
+    wrong = (one for one in planned.findings if one.severity is Severity.ERROR)
+    return next((one for one in wrong if one.code != "environment-locked"), None)
 
 
 def plan_undo(context: Context, run_id: str) -> Planned:
@@ -109,10 +126,12 @@ def plan_undo(context: Context, run_id: str) -> Planned:
             reference="run-unfinished",
             hint=f"taly resume {run_id}",
         )
+    ended = ended_runs(context)
     snapshot = observe(context)
     plan = make_undo(context.environment, run.plan, run, snapshot)
     brought = tuple(_brought_back(context, plan))
-    return check_plan(context, replace(plan, findings=(*plan.findings, *brought)), snapshot)
+    plan = replace(plan, findings=(*plan.findings, *brought))
+    return replace(check_plan(context, plan, snapshot), ended=ended)
 
 
 def _brought_back(context: Context, plan: Plan) -> Iterator[Finding]:
@@ -135,10 +154,11 @@ def plan_unfreeze(context: Context) -> Planned:
     """The plan that gives auto-deploys back exactly as they were before taly held them."""
     from taly.app.runs import finished_runs
 
+    ended = ended_runs(context)
     snapshot = observe(context)
     runs = finished_runs(context)
     plan = make_unfreeze(context.environment, runs, snapshot)
-    return check_plan(context, plan, snapshot)
+    return replace(check_plan(context, plan, snapshot), ended=ended)
 
 
 def _steps_of(

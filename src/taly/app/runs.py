@@ -14,7 +14,7 @@ from taly.engine.owner import Owner
 from taly.engine.runner import Engine
 from taly.engine.store import Marked
 from taly.engine.worker import can_take
-from taly.errors import EnvironmentLocked, ExitCode, LeaseLost, OutcomeUnknown
+from taly.errors import EnvironmentLocked, ExitCode, LeaseLost, OutcomeUnknown, Refused
 from taly.model.events import (
     CancelRequested,
     LeaseTaken,
@@ -33,6 +33,7 @@ from taly.model.run import Run, fold
 from taly.transport import certificates
 
 if TYPE_CHECKING:
+    from taly.app.plans import Planned
     from taly.engine.durable import DurableExecutor
 
 OnEvent = Callable[[Recorded], None]
@@ -60,10 +61,28 @@ def engine_of(
     )
 
 
-def start(context: Context, plan: Plan) -> tuple[Engine, str]:
-    """Lock the environment for this plan; EnvironmentLocked names the run that holds it."""
+def start(context: Context, planned: "Planned") -> tuple[Engine, str]:
+    """Lock the environment for this plan; EnvironmentLocked names the run that holds it.
+
+    The lock came after the checks: where another run may have changed something in between, they
+    are made again under it, and Refused is raised as it would have been before.
+    """
     engine = engine_of(context)
-    return engine, engine.start(plan)
+    run_id = engine.start(planned.plan)
+    recent = {one.id for one in context.store.runs(context.environment.name)}
+    if recent - planned.ended - {run_id}:
+        engine.check_first(run_id, lambda: _check_again(context, planned.plan))
+    return engine, run_id
+
+
+def _check_again(context: Context, plan: Plan) -> None:
+    from taly.app.plans import against, recheck_plan
+
+    wrong = against(recheck_plan(context, plan))
+    if wrong is not None:
+        where = f"{wrong.component}: " if wrong.component else ""
+        text = f"{where}{wrong.text}; another run came first, and this one touched nothing"
+        raise Refused(text, reference=wrong.code, hint=wrong.hint)
 
 
 def executor_of(context: Context, engine: Engine) -> "DurableExecutor":

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import taly
 from taly.app.context import Context, open_context
-from taly.app.plans import plan_undo, recheck_plan
+from taly.app.plans import against, plan_undo, recheck_plan
 from taly.app.runs import after_run, engine_of, takes_itself_back
 from taly.app.shared import store_of
 from taly.config import PATHS, is_postgres
@@ -16,7 +16,6 @@ from taly.engine.runner import Engine
 from taly.engine.store import Store
 from taly.engine.worker import Refusal
 from taly.errors import TalyError, UsageError
-from taly.model.check import Severity
 from taly.model.environment import Component
 from taly.model.plan import Plan, Step
 from taly.model.ports import Clock
@@ -107,10 +106,7 @@ class ServedEnvironment:
             planned = recheck_plan(self.context, sealed(anchored(self.context, plan)))
         except TalyError as error:
             return Refusal(reference=error.reference, message=error.message, hint=error.hint)
-        # The environment is held by this very run.
-        held = "environment-locked"
-        wrong = (one for one in planned.findings if one.severity is Severity.ERROR)
-        first = next((one for one in wrong if one.code != held), None)
+        first = against(planned)
         if first is None:
             return None
         where = f"{first.component}: " if first.component else ""

@@ -199,7 +199,7 @@ def _confirm_and_run(context: "Context", planned: "Planned", how: How) -> int:
     _confirm(context, planned, yes=how.yes, confirm=how.confirm)
     if how.remote:
         return submit_and_follow(context, planned.plan, as_json)
-    engine, run_id = start(context, planned.plan)
+    engine, run_id = start(context, planned)
     return _follow(context, engine, run_id, planned.plan, as_json)
 
 
@@ -297,7 +297,7 @@ def _take_back(context: "Context", run: "Run", as_json: bool) -> "Run | None":
     if not any(step.writes for step in planned.plan.steps):
         err().print("There is nothing to take back.", style="good")
         return None
-    engine, undo_id = start(context, planned.plan)
+    engine, undo_id = start(context, planned)
     undone = _watch(context, engine, undo_id, planned.plan)
     if not as_json:
         print_summary(undone)

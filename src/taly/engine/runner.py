@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import httpx2
 import structlog
@@ -12,8 +13,8 @@ from taly.engine.journal import Heartbeat, Journal, monotonic_s
 from taly.engine.owner import Owner
 from taly.engine.store.port import Lease, Store
 from taly.engine.tasks import MAX_THREADS
-from taly.errors import UsageError
-from taly.model.events import Recorded
+from taly.errors import LeaseLost, TalyError, UsageError
+from taly.model.events import CancelRequested, Recorded, RunFinished
 from taly.model.plan import Plan, StepKind
 from taly.model.ports import Clock, Provider
 from taly.model.run import Fold, Run
@@ -145,6 +146,26 @@ class Engine:
         if run.outcome is None:
             self._store.let_go(execution.journal.lease)
         return run
+
+    def check_first(self, run_id: str, check: Callable[[], None]) -> None:
+        """Make a check of a run that was just started here, and keep its lease meanwhile.
+
+        What the check raises ends the run as cancelled, with nothing done, and is raised.
+        """
+        lease = self._leases.pop(run_id)
+        execution = self._execution(lease, nobody)
+        pen = execution.journal
+        try:
+            with Heartbeat(store=self._store, journal=pen, on_cancel=execution.cancel):
+                check()
+            pen.check()
+        except BaseException as error:
+            why = error.reference if isinstance(error, TalyError) else type(error).__name__
+            with suppress(TalyError, LeaseLost):
+                pen.append(CancelRequested(by=f"{self._owner}: {why}"))
+                pen.append(RunFinished(outcome="cancelled"))
+            raise
+        self._leases[run_id] = lease
 
     def holds(self, run_id: str) -> bool:
         """Whether the run was started or taken over here, and waits to be executed."""
