@@ -78,11 +78,11 @@ def start(context: Context, planned: "Planned") -> tuple[Engine, str]:
 def _check_again(context: Context, plan: Plan) -> None:
     from taly.app.plans import against, recheck_plan
 
-    wrong = against(recheck_plan(context, plan))
-    if wrong is not None:
-        where = f"{wrong.component}: " if wrong.component else ""
-        text = f"{where}{wrong.text}; another run came first, and this one touched nothing"
-        raise Refused(text, reference=wrong.code, hint=wrong.hint)
+    first = against(recheck_plan(context, plan))
+    if first is not None:
+        where = f"{first.component}: " if first.component else ""
+        text = f"{where}{first.text}; another run came first, and this one touched nothing"
+        raise Refused(text, reference=first.code, hint=first.hint)
 
 
 def executor_of(context: Context, engine: Engine) -> "DurableExecutor":
