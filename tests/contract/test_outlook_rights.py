@@ -7,6 +7,9 @@ from tests.contract.test_outlook_ways import RENAME, Scene, count, scene, way
 
 from taly.clock import SystemClock
 from taly.database.provider import PostgresProvider
+from taly.model.check import Severity
+from taly.model.plan import StepKind
+from taly.model.ports import StepOptions
 
 __all__ = ["scene"]
 """A fixture that is used by its name."""
@@ -44,3 +47,24 @@ def test_reading_the_ledger_is_enough_for_the_verdict(reader: Scene) -> None:
 def test_tables_that_it_may_not_read_are_left_out_of_the_counts(reader: Scene) -> None:
     reader.stage.run("INSERT INTO customers (name) VALUES ('Ada')")
     assert count(reader.outlook(), "customers") is None
+
+
+def test_without_createdb_the_plan_comes_out_and_says_what_it_could_not_check(
+    reader: Scene,
+) -> None:
+    """A way down without a checkpoint is told from a replay on a scratch database."""
+    seen = reader.observe()
+    target = reader.first(seen)
+    assert way(reader.outlook(), "revert").possible
+    revert = next(
+        one
+        for one in reader.provider.steps(seen, target, StepOptions())
+        if one.kind is StepKind.REVERT
+    )
+    (said,) = reader.provider.check(revert)
+    assert (said.code, said.severity) == ("revert-no-createdb", Severity.ERROR)
+    assert "20260102000000_rename: its way down was not checked" in said.text
+    assert "DATABASE_URL may not create one (CREATEDB)" in said.text
+    assert "ALTER ROLE" in said.hint
+    reader.stage.run(f"ALTER ROLE {READER} CREATEDB")
+    assert "revert-no-createdb" not in [one.code for one in reader.provider.check(revert)]

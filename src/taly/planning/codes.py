@@ -103,6 +103,7 @@ CODES: Mapping[str, Code] = {
     "revert-data-missing": Code(W, "a migration destroyed data, and no checkpoint has it"),
     "revert-later-applied": Code(E, "a later migration stays, so an earlier one is not reverted"),
     "revert-ledger": Code(E, "the ledger has no migration of that name to take back"),
+    "revert-no-createdb": Code(E, "the user may not create the scratch database of a way down"),
     "revert-no-way": Code(E, "what the schema was before the migration is not known"),
     "service-not-running": Code(E, "the service is in a state in which it cannot be updated"),
     "service-paused": Code(E, "the service is paused"),

@@ -236,8 +236,8 @@ def _replayed(
         # Of one that failed part may be there: its catalogs statement by statement.
         parts = [script.sql] if standing.state == "applied" else _statements(script.sql)
         catalogs = replayed(target, [*known, *parts])
-    except Refused as error:
-        raise _no_way(name, f"no checkpoint was made, and {error.message}") from error
+    except Refused as error:  # the one right that this needs
+        raise _not_allowed(name, target, error) from error
     except TalyError as error:
         raise _no_way(name, error.message) from error
     if len(catalogs) <= len(known):
@@ -271,6 +271,16 @@ def _renamed(
             }
             found[table.schema, table.name] = ((other.schema, other.name), columns)
     return found
+
+
+def _not_allowed(name: str, target: Target, why: Refused) -> VendorRefused:
+    return VendorRefused(
+        f"{name}: its way down was not checked, and cannot be taken: no checkpoint says what the"
+        " schema was before it, the migrations are replayed on a scratch database instead, and the"
+        f" user in {target.url_env} may not create one (CREATEDB)",
+        reference="revert-no-createdb",
+        hint=f"{why.hint}; or taly checkpoint before each migration",
+    )
 
 
 def _no_way(name: str, why: str) -> VendorRefused:
