@@ -1,5 +1,6 @@
 """DBOS's sharp edges that a whole run does not show: what exactly it is asked."""
 
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,3 +47,25 @@ def test_edge_4_a_resumed_run_goes_to_a_queue_that_only_this_process_serves(
         assert dbos.resumed == [("run-1", dbos.queues[0])]
         used += dbos.queues
     assert len(set(used)) == 2, "from a queue that both serve a bystander would take it"
+
+
+def test_a_successors_queue_is_known_before_dbos_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DBOS looks for new queues once a second: registered afterwards, it is found too late."""
+    engine: Any = SimpleNamespace(holds=lambda _: True, is_successor=lambda _: True)
+    first = DurableExecutor(engine, tmp_path / "taly.db")
+    first._launched()
+    first.close()
+    dbos, known = Asked("PENDING"), list[str]()
+
+    def launched(_: DurableExecutor) -> Asked:
+        tables = sqlite3.connect(tmp_path / "taly.db.dbos")
+        known.extend(name for (name,) in tables.execute("SELECT name FROM queues"))
+        tables.close()
+        return dbos
+
+    monkeypatch.setattr(DurableExecutor, "_launched", launched)
+    with pytest.raises(Enough):
+        DurableExecutor(engine, tmp_path / "taly.db").execute("run-1")
+    assert known == dbos.queues

@@ -96,11 +96,14 @@ class DurableExecutor:
         """As Engine.execute: a run that was started or taken over here."""
         if not self._engine.holds(run_id):
             self._engine.take_over(run_id)
+        if self._engine.is_successor(run_id):
+            self._announce_queue()
         return self._carry(self._launched(), run_id, on_event)
 
     def resume(self, run_id: str, on_event: OnEvent = nobody) -> Run:
         """As Engine.resume. Our lease decides who may; DBOS is only told afterwards."""
         self._engine.take_over(run_id)
+        self._announce_queue()
         return self._carry(self._launched(), run_id, on_event)
 
     def close(self) -> None:
@@ -167,6 +170,33 @@ class DurableExecutor:
             _workflow(run_id)
         except Unfinished:
             return
+
+    def _announce_queue(self) -> None:
+        """Have our queue known to DBOS before it starts: it looks for new ones once a second.
+
+        Where it has no tables yet, or they cannot be reached, `_hand_over` registers it later.
+        """
+        if self._dbos is not None:
+            return
+        _silence()
+        from dbos import DBOSClient, DBOSPortableJSONSerializer
+        from sqlalchemy.exc import SQLAlchemyError
+
+        client = DBOSClient(
+            system_database_url=self._url,
+            dbos_system_schema=SCHEMA,
+            serializer=DBOSPortableJSONSerializer(),
+            system_database_pool_size=1,
+            application_name=APP_NAME,
+            lazy=True,
+            retry_connection_errors=False,
+        )
+        try:
+            client.register_queue(self._id, polling_interval_sec=QUEUE_POLL_S)
+        except SQLAlchemyError:
+            return
+        finally:
+            client.destroy()
 
     def _launched(self) -> "type[DBOS]":
         if self._dbos is not None:

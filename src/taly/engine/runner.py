@@ -171,6 +171,10 @@ class Engine:
         """Whether the run was started or taken over here, and waits to be executed."""
         return run_id in self._leases
 
+    def is_successor(self, run_id: str) -> bool:
+        """Whether somebody had the lease of this run before we took it."""
+        return self._leases[run_id].fence > 1
+
     def interrupt(self, run_id: str) -> None:
         """Start no new step of a run that is executed in this process; leave it to be resumed."""
         if run_id in self._under_way:
