@@ -1,9 +1,12 @@
 """Reading a checkout: each tool's files, and what cannot be used with its reason."""
 
+import time
 from pathlib import Path
 
 import pytest
+import yaml
 
+from taly.app import yaml_file
 from taly.app.checkout import Found, resolve, scan
 
 
@@ -105,3 +108,65 @@ def test_what_is_installed_or_generated_is_not_read(tmp_path: Path) -> None:
 def test_a_circle_of_variables_ends() -> None:
     document = {"a": "${self:b}", "b": "${self:a}"}
     assert "${" in resolve("${self:a}", document, "")
+
+
+def test_yaml_s_values_are_what_stands_there_and_merged_keys_count(tmp_path: Path) -> None:
+    text = """
+defaults: &defaults
+  region: eu-central-1
+  stage: on
+service: 0123
+provider:
+  <<: *defaults
+  stackName: 2026-01-01
+"""
+    found = only(tmp_path, {"serverless.yml": text})
+    assert found.name == "0123"
+    assert found.settings == {
+        "service": "0123",
+        "stage": "on",
+        "region": "eu-central-1",
+        "stack": "2026-01-01",
+    }
+
+
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
+MERGES = "a0: &a0 {x: y}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (LAUGHS + "service: *a11\n", "more than 50000 values"),
+        (MERGES + "service: {<<: *a11, name: m}\n", "more than 50000 values"),
+        ("service: &a [*a]\n", "one that holds itself"),
+        ("service: " + "[" * 3000, "nested too deeply"),
+        ("service: " + "{a: " * 100_000, "larger than 256 kB"),
+        ("service: " + "{a: " * 60_000, "nested too deeply"),
+        ("- x\n" * 60_000, "more than 50000 values"),
+        ("service: mail\n" + "#" * 256_000, "larger than 256 kB"),
+        ("service: *nowhere\n", "cannot be read"),
+        ("service: !!python/object/apply:os.system [true]\n", "cannot be read"),
+    ],
+    ids=range(10),
+)
+@pytest.mark.parametrize("fast", [True, False])
+def test_hostile_yaml_is_refused_at_once(
+    tmp_path: Path, text: str, reason: str, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With libyaml and without."""
+    if not fast:
+        monkeypatch.setattr(yaml_file, "_Fast", yaml.SafeLoader)
+    begun = time.process_time()
+    assert reason in only(tmp_path, {"serverless.yml": text}).unusable
+    assert time.process_time() - begun < 4
+
+
+def test_a_number_too_long_to_be_printed_is_a_text(tmp_path: Path) -> None:
+    for number in ("0x" + "f" * 6000, "1" + ":30" * 3000, "1" * 6000):
+        text = f"service: m\nprovider: {{stage: {number}}}\n"
+        assert only(tmp_path, {"serverless.yml": text}).settings["stage"] == number

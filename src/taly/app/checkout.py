@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from taly.app.yaml_file import yaml_value
 from taly.hostile import json_value
 
 SKIPPED = frozenset(
@@ -31,21 +32,6 @@ class Found:
     """What the file tells of taly.toml's settings."""
     unusable: str = ""
     """Why it cannot be used; empty = it can."""
-
-
-class _TolerantLoader(yaml.SafeLoader):
-    """YAML as CloudFormation writes it: `!Ref`, `!Sub` and their kind are read as plain values."""
-
-
-def _any_tag(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        return loader.construct_scalar(node)
-    if isinstance(node, yaml.SequenceNode):
-        return loader.construct_sequence(node, deep=True)
-    return loader.construct_mapping(node, deep=True) if isinstance(node, yaml.MappingNode) else None
-
-
-_TolerantLoader.add_multi_constructor("!", _any_tag)
 
 
 def scan(root: Path, *, stage: str) -> list[Found]:
@@ -122,7 +108,7 @@ def package_name(folder: Path) -> str:
 def _serverless(path: Path, root: Path, stage: str) -> Iterator[Found]:
     where = _relative(path, root)
     try:
-        document = yaml.load(_text(path), Loader=_TolerantLoader)  # a SafeLoader's subclass
+        document = yaml_value(_text(path))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:120]
         yield _unusable(path.parent.name, "serverless", where, f"cannot be read: {reason}")
