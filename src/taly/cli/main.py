@@ -10,6 +10,7 @@ from io import StringIO
 import click
 
 from taly import __version__
+from taly.cli.controls import visible
 from taly.cli.lazy import LazyGroup
 from taly.cli.output import err, print_error, print_error_json
 from taly.cli.sinks import clean_output
@@ -114,7 +115,7 @@ def _run(arguments: list[str]) -> int:
         return int(ExitCode.INTERRUPTED)
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("TALY_DEBUG") and _is_bug(error):
-            sys.stderr.write(redact("".join(traceback.format_exception(error))))
+            sys.stderr.write(redact(visible("".join(traceback.format_exception(error)))))
         told = _told(error, arguments)
         if "--json" in arguments:
             with suppress(OSError):  # stdout itself may be what failed
@@ -137,7 +138,7 @@ def _told(error: BaseException, arguments: list[str]) -> TalyError:
                 KNOWN.add_url(argument)
             said = StringIO()
             error.show(said)
-            sys.stderr.write(redact(said.getvalue()))
+            sys.stderr.write(redact(visible(said.getvalue())))
             return _misused(error)
         case click.exceptions.Abort() | KeyboardInterrupt():
             err().print("interrupted", style="warn")

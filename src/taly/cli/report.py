@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from taly.cli.controls import visible
 from taly.cli.options import environment_options, json_option, opened
 from taly.cli.output import err, print_json, write_file
 from taly.errors import UsageError
@@ -42,7 +43,7 @@ def report(run_id: str, output: str, config_path: str, store: str, as_json: bool
     if as_json:
         print_json("report", asdict(made))
     elif not output:
-        sys.stdout.write(_drawn(made, form))
+        sys.stdout.write(visible(_drawn(made, form)))
 
 
 def _form(output: str) -> str:

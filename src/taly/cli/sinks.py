@@ -1,4 +1,4 @@
-"""Everything that this process prints goes through here, so that no known secret is printed.
+"""Everything that this process prints goes through here: no known secret, nothing terminals obey.
 
 What taly prints is clean before it is laid out: a secret that is broken over two lines is none that
 could be found again. The streams are the last net, for tracebacks and what libraries print.
@@ -15,6 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from taly.cli.controls import visible, visible_text
 from taly.redaction import KNOWN, redact
 
 OWN_SECRETS = frozenset({"sandbox", "demo"})
@@ -28,22 +29,28 @@ class CleanConsole(Console):
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
         """See rich: the lines of a thing that can be printed."""
+        if isinstance(renderable, str):
+            # First what taly wrote as styles: without its escapes a foreign text could look so.
+            given = options or self.options
+            text = redact(renderable)
+            renderable = self.render_str(text, markup=given.markup, highlight=given.highlight)
         return super().render(_clean(renderable), options)
 
 
 def _clean(renderable: RenderableType) -> RenderableType:
-    if isinstance(renderable, str):
-        return redact(renderable)
-    if isinstance(renderable, Text) and (plain := redact(renderable.plain)) != renderable.plain:
-        return Text(
-            plain,
-            style=renderable.style,
-            justify=renderable.justify,
-            overflow=renderable.overflow,
-            no_wrap=renderable.no_wrap,
-            end=renderable.end,
-        )
-    return renderable
+    if not isinstance(renderable, Text):
+        return renderable
+    text = visible_text(renderable)
+    if (plain := redact(text.plain)) == text.plain:
+        return text
+    return Text(
+        plain,
+        style=text.style,
+        justify=text.justify,
+        overflow=text.overflow,
+        no_wrap=text.no_wrap,
+        end=text.end,
+    )
 
 
 class _CleanStream:
@@ -86,7 +93,7 @@ def clean_output(arguments: list[str]) -> Iterator[None]:
 
 class _CleanFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return redact(visible(super().format(record)))
 
 
 @contextmanager
@@ -135,6 +142,6 @@ def log_to_stderr() -> None:
             structlog.dev.ConsoleRenderer(
                 colors=False, exception_formatter=structlog.dev.plain_traceback
             ),
-            lambda _logger, _method, text: redact(str(text)),
+            lambda _logger, _method, text: redact(visible(str(text))),
         ],
     )

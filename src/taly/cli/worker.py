@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 from rich.markup import escape
 
+from taly.cli.controls import visible
 from taly.cli.options import environment_options, json_option, no_password, opened
 from taly.cli.output import FORMAT_VERSION, ago, err, out, print_json
 from taly.errors import ExitCode
@@ -118,7 +119,7 @@ def _line(said: "Said", text: str, as_json: bool) -> str:
         body = {"format_version": FORMAT_VERSION, "kind": "worker-log", "at": said.at.isoformat()}
         return json.dumps({**body, "what": said.what, "run": said.run, "text": text})
     at = said.at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return f"{at}  {said.run}  {text}" if said.run else f"{at}  {text}"
+    return visible(f"{at}  {said.run}  {text}" if said.run else f"{at}  {text}")
 
 
 @click.command()
