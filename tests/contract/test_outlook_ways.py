@@ -1,6 +1,7 @@
 """What is to be done with a database: the verdict, the alternatives and the costs, asked of a real
 PostgreSQL with real checkpoints."""
 
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -260,3 +261,29 @@ def test_a_migration_that_failed_is_taken_back(scene: Callable[..., Scene], half
     assert made.observe().state == steps[0].wanted
     assert not made.observe().blocked
     assert made.stage.run("SELECT count(price_cents) FROM bookings") == [(100,)]
+
+
+def test_texts_that_the_checkout_has_no_more_are_read_from_the_checkpoint(
+    scene: Callable[..., Scene],
+) -> None:
+    """At night the checkout is of another branch, or there is none; the checkpoint is at hand."""
+    made = scene()
+    made.stage.migration("20260102000000_drop", DROP)
+    made.stage.checkpoint()
+    made.deploy()
+    wanted = made.differences()
+    assert wanted.findings == ()
+    for name in ("20260101000000_init", "20260102000000_drop"):
+        (made.stage.migrations / name / "migration.sql").unlink()
+    assert made.differences() == wanted
+    seen = made.observe()
+    steps = made.provider.steps(seen, made.first(seen), StepOptions())
+    revert = next(one for one in steps if one.kind is StepKind.REVERT)
+    assert made.provider.check(revert) == ()
+    (made.stage.migrations / "20260102000000_drop" / "migration.sql").write_text(
+        "SELECT 1", "utf-8"
+    )
+    assert made.differences() == wanted, "another text is not what was applied"
+    shutil.rmtree(made.stage.base)
+    codes = [one.code for one in made.differences().findings]
+    assert codes == ["migration-checksum-differs"]

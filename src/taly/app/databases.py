@@ -17,7 +17,7 @@ from taly.database.ledger import Ledger, read_ledger
 from taly.database.leftovers import left_over
 from taly.database.restore import Aside
 from taly.database.snapshot import read_catalog
-from taly.database.ways import WayDown, ways_down
+from taly.database.ways import WayDown, places_of, ways_down
 from taly.errors import Refused, UsageError
 from taly.model.catalog import Catalog
 from taly.model.environment import Component
@@ -98,14 +98,15 @@ def verdict(context: Context, name: str, to: str, *, tried: bool) -> Verdict:
             hint="taly releases",
         )
     directory = component.settings.get("migrations")
+    places = places_of(
+        Path(directory).resolve() if directory else None, Path(component.settings["checkpoints"])
+    )
     return Verdict(
         component=component.name,
         release=choice.release.name,
         why=choice.why,
         found=context.provider(component.provider).differences(observed, wanted),
-        ways=ways_down(
-            target, Path(directory).resolve() if directory else None, names_of(wanted), tried=tried
-        ),
+        ways=ways_down(target, places, names_of(wanted), tried=tried),
         now=context.clock.now(),
     )
 

@@ -8,10 +8,11 @@ from taly.database.checkpoint.facts import moment
 from taly.database.connection import Target, reading
 from taly.database.files import Text, refuse_prisma_8, text_of
 from taly.database.history import names_of
-from taly.database.ledger import Ledger, Row, read_ledger
+from taly.database.ledger import Ledger, read_ledger
 from taly.database.obstacles import usable
 from taly.database.outlook import Scene, outlook
 from taly.database.starting_point import starting_point
+from taly.database.ways import places_of
 from taly.model.check import Finding, Severity
 from taly.model.plan import DatabaseOutlook, Migration
 from taly.model.ports import Differences
@@ -32,12 +33,14 @@ def differences(before: Observed, target: Target, wanted: Deployment) -> Differe
     directory = Path(before.address["directory"]) if before.address["directory"] else None
     if directory is not None:
         refuse_prisma_8(directory)
+    base = Path(before.address["checkpoints"])
+    places = places_of(directory, base)
     with reading(target) as connection:
         ledger = read_ledger(connection, target)
         had = set(names_of(wanted))
         rows = [*ledger.applied, *ledger.unfinished]
-        earlier = [_text(directory, row) for row in rows if row.name in had]
-        since = [_text(directory, row) for row in rows if row.name not in had]
+        earlier = [text_of(places, row) for row in rows if row.name in had]
+        since = [text_of(places, row) for row in rows if row.name not in had]
         texts, after = [*earlier, *since], len(earlier)
         pairs = [(text.name, text.sql) for text in texts]
         questions = wanted_facts(pairs, after=after, complete=True)
@@ -45,7 +48,6 @@ def differences(before: Observed, target: Target, wanted: Deployment) -> Differe
         found = classify_all(pairs, after=after, catalog=facts)
         migrations = tuple(_with_failure(migration, ledger) for migration in found)
         live = moment(connection, target)
-        base = Path(before.address["checkpoints"])
         at = Scene(
             before=before,
             wanted=wanted,
@@ -53,6 +55,7 @@ def differences(before: Observed, target: Target, wanted: Deployment) -> Differe
             connection=connection,
             live=live,
             migrations=migrations,
+            places=places,
             earlier=pairs[:after],
             since=pairs[after:],
             start=starting_point(base, component, live.database, had),
@@ -68,12 +71,6 @@ def differences(before: Observed, target: Target, wanted: Deployment) -> Differe
             *_failed(component, ledger, seen),
         ),
     )
-
-
-def _text(directory: Path | None, row: Row) -> Text:
-    if directory is None:
-        return Text(name=row.name, sql=None, problem="missing")
-    return text_of(directory, row)
 
 
 def _with_failure(migration: Migration, ledger: Ledger) -> Migration:
@@ -94,7 +91,7 @@ def _unreadable(component: str, texts: Sequence[Text], directory: Path | None) -
     found = []
     for text in texts:
         if text.problem == "missing":
-            said = f"{text.name}: its migration.sql is not there ({where})"
+            said = f"{text.name}: its migration.sql is not there ({where}; nor in a checkpoint)"
             hint = "check out the commit that is live, then: taly plan"
         elif text.problem == "differs":
             said = f"{text.name}: migration.sql is not what was applied: its checksum differs"

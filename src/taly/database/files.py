@@ -1,6 +1,7 @@
-"""The migrations directory of the checkout: texts that are proved to be what was applied."""
+"""Migrations' texts, from the checkout or a copy, that are proved to be what was applied."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,26 +10,35 @@ from taly.database.ledger import Row, prisma_8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """What the checkout has of an applied migration."""
+    """What is to be had of an applied migration."""
 
     name: str
     sql: str | None
     """None when it is missing or not what was applied."""
     problem: str = ""
     """missing, differs, or empty."""
+    place: Path | None = None
+    """Where its folder lies."""
 
 
-def text_of(directory: Path, row: Row) -> Text:
-    """The text of a migration, if the checkout has it and it is what the ledger says was run."""
+def text_of(places: Sequence[Path], row: Row) -> Text:
+    """The text of a migration that its checksum proves to be what was run, wherever it lies.
+
+    `places` are the checkout's migrations directory and what checkpoints copied from it.
+    """
     if Path(row.name).name != row.name:  # the name comes from the database: no way out of here
         return Text(name=row.name, sql=None, problem="missing")
-    try:
-        data = (directory / row.name / "migration.sql").read_bytes()
-    except OSError:
-        return Text(name=row.name, sql=None, problem="missing")
-    if row.checksum not in checksums(data):
-        return Text(name=row.name, sql=None, problem="differs")
-    return Text(name=row.name, sql=data.decode("utf-8-sig", errors="replace"))
+    problem = "missing"
+    for place in places:
+        try:
+            data = (place / row.name / "migration.sql").read_bytes()
+        except OSError:
+            continue
+        if row.checksum in checksums(data):
+            sql = data.decode("utf-8-sig", errors="replace")
+            return Text(name=row.name, sql=sql, place=place)
+        problem = "differs"
+    return Text(name=row.name, sql=None, problem=problem)
 
 
 def checksums(data: bytes) -> frozenset[str]:

@@ -42,18 +42,14 @@ class Scene:
     """Read only, one snapshot."""
     live: Moment
     migrations: tuple[Migration, ...]
+    places: Sequence[Path]
+    """Where the migrations' texts may lie."""
     earlier: Sequence[tuple[str, str | None]]
     """Name and text of every migration that the target had."""
     since: Sequence[tuple[str, str | None]]
     """The same of those that it had not."""
     start: StartingPoint
     checkpoints: Sequence[Checkpoint]
-
-    @property
-    def directory(self) -> Path | None:
-        """Where the migrations' texts lie."""
-        given = self.before.address.get("directory", "")
-        return Path(given) if given else None
 
     @property
     def is_same_database(self) -> bool:
@@ -152,7 +148,7 @@ def _back(at: Scene) -> Back:
     if not at.migrations:
         return Back(obstacles=("there is no migration to take back",), costs=())
     try:
-        ways = ways_down(at.target, at.directory, names_of(at.wanted), tried=False)
+        ways = ways_down(at.target, at.places, names_of(at.wanted), tried=False)
         sketches = sketched(at.earlier, at.since, at.target.schema)
         return back(
             at.target,

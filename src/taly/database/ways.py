@@ -1,9 +1,10 @@
 """The ways down of the migrations since a target: derived now, tried out where that is asked."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from taly.database.checkpoint.folder import MIGRATIONS, Checkpoint, every
 from taly.database.connection import Target, reading
 from taly.database.files import Text, down_of, text_of
 from taly.database.ledger import Ledger, Row, read_ledger
@@ -21,8 +22,15 @@ class WayDown:
     """None when it was not tried out."""
 
 
+def places_of(directory: Path | None, checkpoints: Path) -> tuple[Path, ...]:
+    """Where migrations' texts may lie: in the checkout, else in the checkpoints' copies."""
+    found = [one for one in every(checkpoints) if isinstance(one, Checkpoint)]
+    copies = (one.path / MIGRATIONS for one in found)
+    return (*([directory] if directory is not None else []), *copies)
+
+
 def ways_down(
-    target: Target, directory: Path | None, had: Collection[str], *, tried: bool
+    target: Target, places: Sequence[Path], had: Collection[str], *, tried: bool
 ) -> tuple[WayDown, ...]:
     """The way down of each migration that the live database has and is not in `had`.
 
@@ -32,14 +40,14 @@ def ways_down(
     with reading(target) as connection:
         ledger = read_ledger(connection, target)
     rows = _in_order(ledger, had)
-    texts = [_text(directory, row) for row in rows]
+    texts = [text_of(places, row) for row in rows]
     after = sum(1 for row in rows if row.name in had)
     known = [text.sql for text in texts]
     readable = known.index(None) if None in known else len(known)
     usable = tuple(sql for sql in known[:readable] if sql is not None)
     catalogs = replayed(target, usable) if tried and after < len(rows) else ()
     return tuple(
-        _way(target, directory, texts[number], usable[:number], catalogs, tried=tried)
+        _way(target, texts[number], usable[:number], catalogs, tried=tried)
         for number in range(after, len(rows))
     )
 
@@ -50,15 +58,8 @@ def _in_order(ledger: Ledger, had: Collection[str]) -> list[Row]:
     return [*earlier, *(row for row in rows if row.name not in had)]
 
 
-def _text(directory: Path | None, row: Row) -> Text:
-    if directory is None:
-        return Text(name=row.name, sql=None, problem="missing")
-    return text_of(directory, row)
-
-
 def _way(
     target: Target,
-    directory: Path | None,
     text: Text,
     earlier: tuple[str, ...],
     catalogs: tuple[Catalog, ...],
@@ -70,7 +71,7 @@ def _way(
         return WayDown(down=Down(name=text.name, source="derived", gaps=(gap,)), proof=None)
     number = len(earlier)
     before = catalogs[number] if number < len(catalogs) else None
-    own = down_of(directory, text.name) if directory is not None else None
+    own = down_of(text.place, text.name) if text.place is not None else None
     if own is not None:
         down = team(text.name, own, text.sql, before, schema=target.schema)
     else:
