@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from taly.errors import UsageError, VendorRefused, VendorUnavailable
+from taly.hostile import LONE, json_value
 from taly.transport import (
     CA_FILE,
     UNTRUSTED,
@@ -99,6 +100,7 @@ class AwsClients:
         # Asked of the client: AWS's own files and variables may name an endpoint as well.
         self._check(service, client.meta.endpoint_url)
         client.meta.events.register("after-call", _shown)
+        client.meta.events.register("before-parse", _checked)
         return client
 
     def _has_keys(self) -> bool:
@@ -148,6 +150,13 @@ def _shown(model: Any, http_response: Any, **_: Any) -> None:
     log.debug(
         "%s: %d", f"{model.service_model.service_name}:{model.name}", http_response.status_code
     )
+
+
+def _checked(response_dict: Mapping[str, Any], **_: Any) -> None:
+    """ValueError for halves of characters, which botocore reads and nothing can store or print."""
+    body = response_dict.get("body")
+    if isinstance(body, bytes) and body[:1] == b"{" and LONE.search(body.decode(errors="replace")):
+        json_value(body)
 
 
 @cache

@@ -22,12 +22,22 @@ thousands of images in 90 days, at two pages a second. What is older is inferred
 ATTEMPTS = {"cloudtrail": 7}
 """LookupEvents takes two requests a second from a whole account, and each service needs three."""
 DENIED = ("aws-access-denied", "aws-access-denied-exception", "aws-403")
+NAMES, NAME = 30, 60
+"""How many services an error lists, and characters of one; App Runner's have at most 40."""
 MANIFESTS = [
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.oci.image.index.v1+json",
 ]
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names for a message: as many as somebody reads, and how many more there are."""
+    every = sorted(names)
+    shown = [one if len(one) <= NAME else f"{one[:NAME]}…" for one in every[:NAMES]]
+    more = len(every) - len(shown)
+    return ", ".join([*shown, f"and {more} more"] if more else shown)
 
 
 class Reader:
@@ -62,7 +72,7 @@ class Reader:
                 known.append(str(service.get("ServiceName")))
         raise UsageError(
             f"App Runner has no service {name!r} in {self._region or 'this region'}; "
-            f"there are: {', '.join(sorted(known))[:2000] or 'none'}",
+            f"there are: {_listed(known) or 'none'}",
             reference="service-unknown",
             hint="taly init",
         )
