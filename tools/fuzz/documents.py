@@ -69,6 +69,12 @@ after = ["database"]
 url = "https://api.example/health"
 expect = { status = "ok", version = "{commit}" }
 """
+ALIASES = """service: mail
+x: &x [one, 2, 0x3, 4.5, 2026-01-01, on, ~]
+y: &y {a: *x, b: !Sub "${AWS::Region}"}
+provider: {<<: [*y, {stage: dev}], region: ["*x", *x], stackName: &z "${self:service}-${opt:stage}"}
+z: [*y, *y, *z]
+"""
 SERVERLESS = """
 service: notify
 provider: &p
@@ -101,7 +107,12 @@ def documents(base: Path) -> list[Reader]:
         Reader("taly.toml", [TOML.encode()], _toml, "taly.toml", weight=2),
         Reader("column-hints", [HINTS.encode()], _hints),
         Reader("migration", [one.encode() for one in SQL], _migration, weight=2),
-        Reader("checkout-serverless", [SERVERLESS.encode()], _checkout, "serverless.yml"),
+        Reader(
+            "checkout-serverless",
+            [SERVERLESS.encode(), ALIASES.encode()],
+            _checkout,
+            "serverless.yml",
+        ),
         Reader("checkout-prisma", [PRISMA.encode()], _checkout, "prisma/schema.prisma"),
         Reader("checkout-vercel", [VERCEL], _checkout, ".vercel/project.json"),
         Reader("checkout-netlify", [b'{"siteId": "s"}'], _checkout, ".netlify/state.json"),
