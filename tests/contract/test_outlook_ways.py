@@ -1,6 +1,7 @@
 """What is to be done with a database: the verdict, the alternatives and the costs, asked of a real
 PostgreSQL with real checkpoints."""
 
+import json
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
@@ -287,3 +288,21 @@ def test_texts_that_the_checkout_has_no_more_are_read_from_the_checkpoint(
     shutil.rmtree(made.stage.base)
     codes = [one.code for one in made.differences().findings]
     assert codes == ["migration-checksum-differs"]
+
+
+def test_the_plan_names_what_becomes_of_the_column_hints(scene: Callable[..., Scene]) -> None:
+    """A misspelt hint would else be found out after the restore, in the rows."""
+    hints = {"bookings.status": {"enum_map": {"waitlisted": "requested"}}, "bookings.rom": {}}
+    made = scene(hints=json.dumps(hints))
+    made.stage.migration("20260102000000_label", LABEL)
+    made.stage.checkpoint("template")
+    made.deploy()
+    made.stage.run("UPDATE bookings SET status = 'waitlisted' WHERE id <= 7")
+    found = made.outlook()
+    assert found.verdict == "restore"
+    said = way(found, "restore").costs
+    assert "bookings: reads by your hints status" in said
+    assert "the hint for bookings.rom is not used: the old schema has no such column" in said
+    assert any("a revert does not use them" in cost for cost in way(found, "revert").costs)
+    plain = Scene(made.stage).outlook()
+    assert not any("hint" in cost for one in plain.ways for cost in one.costs)

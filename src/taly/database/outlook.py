@@ -20,13 +20,14 @@ from taly.database.ways import ways_down
 from taly.errors import TalyError
 from taly.model.plan import DatabaseOutlook, DatabaseVerdict, DatabaseWay, Migration, TableCount
 from taly.model.release import Deployment, Observed
-from taly.planning.carry import Correspondence, correspond, pairs, read_hints
+from taly.planning.carry import Correspondence, correspond, describe, pairs, read_hints
 
 PAUSE_S = 1.0
 """Writers wait for the last pass and the swap; measured at 4.7 s where half of all rows changed."""
 DUMP_RATE, COPY_RATE = 30e6, 200e6
 """Bytes of the database in a second: restored and compared, copied and compared."""
 FIXED_S = 5.0
+HINTS_UNUSED = "the column hints in taly.toml are for a restore; a revert does not use them"
 SAID = 3
 """So many sentences of one kind are said; the others are counted."""
 
@@ -135,13 +136,19 @@ def _keep(at: Scene) -> DatabaseWay:
 
 def _revert(at: Scene) -> DatabaseWay:
     found = _back(at)
+    costs = (*_some(found.costs), *((HINTS_UNUSED,) if _hinted(at) else ()))
     if found.obstacles:
         why = _first(found.obstacles)
-        return DatabaseWay(verdict="revert", possible=False, why=why, costs=_some(found.costs))
+        return DatabaseWay(verdict="revert", possible=False, why=why, costs=costs)
     count = len(at.migrations)
     what = "the migration has" if count == 1 else f"all {count} migrations have"
     why = f"{what} a way down, taken in place; tables are locked while it runs"
-    return DatabaseWay(verdict="revert", possible=True, why=why, costs=_some(found.costs))
+    return DatabaseWay(verdict="revert", possible=True, why=why, costs=costs)
+
+
+def _hinted(at: Scene) -> bool:
+    """Whether the team says how columns read; who wrote it wants to see what becomes of it."""
+    return bool(read_hints(at.before.address.get("hints", "")))
 
 
 def _back(at: Scene) -> Back:
@@ -188,6 +195,7 @@ def _restore(at: Scene, found: Correspondence | None) -> DatabaseWay:
             f"a second database of {_size(at.live.database.bytes)} is made from {source}",
             f"writers wait about {PAUSE_S:.0f} s for the swap, and every connection is cut once",
             "what does not fit the old schema goes to the rescue bundle",
+            *(_some(describe(found)) if found is not None and _hinted(at) else ()),
         ),
     )
 
