@@ -77,6 +77,7 @@ def test_the_checkpoint_of_the_past_was_made_by_ci_is_listed_and_verifies(
 
 def test_what_the_customers_were_told_is_in_the_database(sandbox: Factory) -> None:
     box = sandbox(SCENARIO, shared=True)
+    box.control.set_writers(2)  # they rest after each test that shared the sandbox
     until(lambda: len(acknowledged(box)) >= 6, what="bookings come in")
     with psycopg.connect(box.environ["DATABASE_URL"]) as connection:
         ids = {row for (row,) in connection.execute("SELECT id FROM bookings")}
