@@ -15,7 +15,7 @@ import pytest
 from taly.simulate.batch import found_after, simulate
 from taly.simulate.faults import ALL_KINDS, Fault
 from taly.simulate.main import main
-from taly.simulate.planted import BUGS, planted
+from taly.simulate.planted import BUGS, OF_PROVIDERS, planted
 from taly.simulate.report import coverage_lines
 from taly.simulate.runner import one
 
@@ -63,6 +63,7 @@ def test_every_planted_bug_is_found(name: str) -> None:
 
 def test_the_table_of_planted_bugs_is_the_simulators() -> None:
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.+?) \| (\d+) \|", PAGE.read_text("utf-8"), re.M)
+    rows = [row for row in rows if row[0] not in OF_PROVIDERS]
     assert [(name, what) for name, what, _ in rows] == [
         (name, bug.what) for name, bug in BUGS.items()
     ]

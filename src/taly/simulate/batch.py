@@ -39,13 +39,15 @@ class Summary:
         self.coverage.add(other.coverage)
 
 
-def simulate(seeds: Iterable[int], *, jobs: int, seconds: float = 0.0, plant: str = "") -> Summary:
+def simulate(
+    seeds: Iterable[int], *, jobs: int, seconds: float = 0.0, plant: str = "", real: bool = False
+) -> Summary:
     """Play the seeds in `jobs` processes; after `seconds`, if not 0, no new ones are begun."""
     began, total = time.monotonic(), Summary()
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         waiting = []
-        for share in _shares(seeds):
-            waiting.append(pool.submit(_played, share, plant))
+        for share in _shares(seeds, SHARE // 5 if real else SHARE):
+            waiting.append(pool.submit(_played, share, plant, real))
             while len(waiting) >= 2 * jobs:
                 total.add(waiting.pop(0).result())
             if seconds and time.monotonic() - began >= seconds:
@@ -58,27 +60,27 @@ def simulate(seeds: Iterable[int], *, jobs: int, seconds: float = 0.0, plant: st
     return total
 
 
-def found_after(name: str, seeds: Iterable[int]) -> tuple[int, str] | None:
+def found_after(name: str, seeds: Iterable[int], *, real: bool = False) -> tuple[int, str] | None:
     """How many seeds it takes until this planted bug is found, and by what; None = never."""
     with planted(name):
         for count, seed in enumerate(seeds, 1):
-            verdict = one(seed)
+            verdict = one(seed, real=real)
             if verdict.violations:
                 return count, verdict.violations[0]
     return None
 
 
-def _shares(seeds: Iterable[int]) -> Iterator[Sequence[int]]:
+def _shares(seeds: Iterable[int], size: int) -> Iterator[Sequence[int]]:
     left = iter(seeds)
-    while share := list(islice(left, SHARE)):
+    while share := list(islice(left, size)):
         yield share
 
 
-def _played(seeds: Sequence[int], plant: str) -> Summary:
+def _played(seeds: Sequence[int], plant: str, real: bool) -> Summary:
     summary = Summary()
     with planted(plant) if plant else nullcontext():
         for seed in seeds:
-            verdict = one(seed)
+            verdict = one(seed, real=real)
             summary.seeds += 1
             summary.events += verdict.events
             summary.outcomes.update(verdict.outcomes)

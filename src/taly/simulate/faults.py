@@ -136,6 +136,8 @@ class Coverage:
     """How often each fault struck a step of each kind."""
 
     hits: Counter[tuple[str, str]] = field(default_factory=Counter)
+    by_vendor: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """(vendor, fault, kind of step), where real providers are played."""
 
     def hit(self, kind: str, step: str) -> None:
         """It struck there."""
@@ -144,6 +146,7 @@ class Coverage:
     def add(self, other: "Coverage") -> None:
         """Count another's too."""
         self.hits.update(other.hits)
+        self.by_vendor.update(other.by_vendor)
 
 
 class Faults:

@@ -6,8 +6,8 @@ import sys
 import click
 
 from taly.simulate.batch import Summary, simulate
-from taly.simulate.planted import BUGS, planted
-from taly.simulate.report import coverage_lines, trace_lines
+from taly.simulate.planted import BUGS, OF_PROVIDERS, planted
+from taly.simulate.report import coverage_lines, trace_lines, vendor_lines
 from taly.simulate.runner import one
 
 
@@ -18,28 +18,37 @@ from taly.simulate.runner import one
 @click.option("--jobs", default=os.cpu_count() or 1, show_default=True, help="Processes.")
 @click.option("--seed", type=int, default=None, help="Play this one alone.")
 @click.option("--trace", is_flag=True, help="With --seed: show what happens in it.")
-@click.option("--plant", default="", type=click.Choice(["", *BUGS]), help="A bug to be found.")
+@click.option(
+    "--plant", default="", type=click.Choice(["", *BUGS, *OF_PROVIDERS]), help="A bug to be found."
+)
+@click.option(
+    "--vendors", default="generic", type=click.Choice(["generic", "real"]), show_default=True,
+    help="real: taly's own providers, against the emulated vendors.",
+)  # fmt: skip
 def main(
-    seeds: int, first: int, seconds: float, jobs: int, seed: int | None, trace: bool, plant: str
-) -> None:
+    seeds: int, first: int, seconds: float, jobs: int, seed: int | None, trace: bool, plant: str,
+    vendors: str,
+) -> None:  # fmt: skip
     """Play simulated incidents and check that nothing is lost, doubled or told wrong.
 
     Exits 1 when an invariant does not hold, and shows the smallest trace of the first such seed.
     """
+    real = vendors == "real"
     if seed is not None:
-        sys.exit(_single(seed, trace, plant))
-    summary = simulate(range(first, first + seeds), jobs=jobs, seconds=seconds, plant=plant)
+        sys.exit(_single(seed, trace, plant, real))
+    chosen = range(first, first + seeds)
+    summary = simulate(chosen, jobs=jobs, seconds=seconds, plant=plant, real=real)
     _print(summary)
     if summary.failing:
         worst = min(summary.failing)
         print(f"\nseed {worst} fails; its smallest form:\n")
-        _single(worst, True, plant)
+        _single(worst, True, plant, real)
         sys.exit(1)
 
 
-def _single(seed: int, trace: bool, plant: str) -> int:
+def _single(seed: int, trace: bool, plant: str, real: bool) -> int:
     with planted(plant):
-        verdict = one(seed, smallest=trace)
+        verdict = one(seed, smallest=trace, real=real)
     for line in trace_lines(verdict) if trace else ():
         print(line)
     for violation in verdict.violations:
@@ -50,7 +59,7 @@ def _single(seed: int, trace: bool, plant: str) -> int:
 
 
 def _print(summary: Summary) -> None:
-    for line in coverage_lines(summary.coverage):
+    for line in (*coverage_lines(summary.coverage), *vendor_lines(summary.coverage)):
         print(line)
     print()
     rate = summary.seeds / summary.seconds if summary.seconds else 0.0

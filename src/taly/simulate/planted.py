@@ -23,6 +23,16 @@ from taly.model.run import StepPhase
 from taly.planning import inverse, undo
 from taly.simulate.vendor import SimProvider
 
+OF_PROVIDERS = (
+    "apprunner-trusts-reply",
+    "apprunner-reverted-is-done",
+    "netlify-restore-trusted",
+    "netlify-retries-lost",
+    "vercel-job-trusted",
+    "vercel-one-name",
+)
+"""Bugs of single providers (real/planted.py): found only where real providers are played."""
+
 Patches = Callable[[], list[Any]]
 
 
@@ -41,9 +51,17 @@ class Planted:
 def planted(name: str) -> Iterator[None]:
     """Run the block with this bug in taly; none when the name is empty."""
     with ExitStack() as stack:
-        for one in BUGS[name].patches() if name else ():
+        for one in _patches(name) if name else ():
             stack.enter_context(one)
         yield
+
+
+def _patches(name: str) -> list[Any]:
+    if name in BUGS:
+        return BUGS[name].patches()
+    from taly.simulate.real.planted import BUGS as THEIRS  # loads them, for who asks
+
+    return THEIRS[name][1]()
 
 
 def _on(target: Any, name: str, new: Any) -> Any:

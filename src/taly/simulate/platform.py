@@ -11,17 +11,29 @@ from taly.simulate.world import Deployed, Part, Platform, Values
 DAY_S = 86400.0
 
 
+Make = Callable[[str, str, tuple[str, ...]], Component]
+"""(name, vendor, the components that come before it) → the component."""
+
+
 def draw_environment(random: Random, vendors: tuple[str, ...]) -> Environment:
     """One to four components, deployed in an order in which some wait for others."""
+
+    def make(name: str, vendor: str, after: tuple[str, ...]) -> Component:
+        health = _health(random, name, vendor)
+        return Component(name=name, provider=vendor, health=health, after=after)
+
+    return draw_order(random, vendors, make)
+
+
+def draw_order(random: Random, vendors: tuple[str, ...], make: Make) -> Environment:
+    """One to four components of these vendors, as `make` makes them."""
     components: list[Component] = []
     for number in range(random.choice((1, 1, 2, 2, 3, 4))):
         name = f"c{number}"
         earlier = [one.name for one in components]
         after = tuple(random.sample(earlier, k=min(len(earlier), random.randint(0, 2))))
         vendor = random.choice(vendors)
-        components.append(
-            Component(name=name, provider=vendor, health=_health(random, name, vendor), after=after)
-        )
+        components.append(make(name, vendor, after))
     return Environment(name="production", components=tuple(components))
 
 

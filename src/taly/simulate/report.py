@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from taly.model.plan import StepKind
-from taly.simulate.faults import ALL_KINDS, Coverage
+from taly.simulate.faults import ALL_KINDS, KINDS, Coverage
 from taly.simulate.story import Verdict
 
 COLUMNS = {
@@ -28,6 +28,16 @@ def coverage_lines(coverage: Coverage) -> Iterator[str]:
     for kind in ALL_KINDS:
         counts = [coverage.hits[kind, step] for step in COLUMNS]
         yield f"{kind:<20}" + "".join(f"{_short(count):>6}" for count in counts)
+
+
+def vendor_lines(coverage: Coverage) -> Iterator[str]:
+    """The same for each real vendor, where real providers were played: its own requests."""
+    for vendor in sorted({vendor for vendor, _, _ in coverage.by_vendor}):
+        yield ""
+        yield f"{vendor:<20}" + "".join(f"{name:>6}" for name in COLUMNS.values())
+        for kind in (*KINDS["write"], *KINDS["read"]):
+            counts = [coverage.by_vendor[vendor, kind, step] for step in COLUMNS]
+            yield f"{kind:<20}" + "".join(f"{_short(count):>6}" for count in counts)
 
 
 def _short(count: int) -> str:

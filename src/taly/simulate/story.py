@@ -74,10 +74,10 @@ class Simulation:
         self._given = faults
         self.waiting = Faults(self.coverage)
         self.trace: list[str] = []
-        world = _random(seed, "world")
+        world = random_of(seed, "world")
         self.platform = self._draw(world)
         self.witness = Witness(self.timeline, self.platform)
-        self.people = _random(seed, "people")
+        self.people = random_of(seed, "people")
         verdicts: tuple[DatabaseVerdict, ...] = ("revert", "restore", "keep", "revert")
         self.verdict = world.choice(verdicts)
         self.skew_s = world.choice((0.0, 0.0, 0.0, -40.0, -6.0, 6.0, 30.0))
@@ -190,7 +190,7 @@ class Simulation:
     def _faults_of(self, plan: Plan, *, undo: bool) -> list[Fault]:
         if self._given is None:
             kinds = sorted({str(step.kind) for step in plan.steps})
-            mine = draw_faults(_random(self.seed, f"faults {undo}"), kinds, undo=undo)
+            mine = draw_faults(random_of(self.seed, f"faults {undo}"), kinds, undo=undo)
         else:
             mine = [fault for fault in self._given if fault.undo is undo]
         self.faults.extend(mine)
@@ -360,7 +360,8 @@ class Simulation:
         }
 
 
-def _random(seed: int, what: str) -> Random:
+def random_of(seed: int, what: str) -> Random:
+    """The generator of one part of a seed."""
     return Random(f"{seed} {what}")
 
 

@@ -145,7 +145,11 @@ class Witness:
             steady = part.states[-1][0] < since and not part.in_flight(now)
             if event.reference in self.unseen:
                 return  # the vendor would not even say how it stands
-            if steady and step.kind is not StepKind.CANCEL and part.fits(step.wanted, part.state):
+            if (
+                steady
+                and step.kind is not StepKind.CANCEL
+                and part.fits(part.counted(step), part.state)
+            ):
                 self.wrong("i", f"{step.id} is called failed; {part.name} is {part.state}")
 
     def writes(self) -> None:
@@ -179,7 +183,7 @@ def _stood(part: Part, step: Step, since: float, now: float) -> bool:
     if step.kind is StepKind.CANCEL:
         return part.cancelled(step, now)
     return any(
-        part.fits(step.wanted, state) and end > since
+        part.fits(part.counted(step), state) and end > since
         for (_, state), end in zip(
             part.states, [start for start, _ in part.states[1:]] + [now + 1.0], strict=True
         )

@@ -107,6 +107,10 @@ class Part:
         """The deployment that the vendor shows as live."""
         return str(self.state["deploy"])
 
+    def counted(self, step: Step) -> Values:
+        """What of the step's wanted state its end is judged by."""
+        return step.wanted
+
     def fits(self, wanted: Values, state: Values) -> bool:
         """Whether that state is as wanted."""
         return all(state.get(key) == value for key, value in wanted.items())
