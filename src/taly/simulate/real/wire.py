@@ -11,14 +11,17 @@ from werkzeug.wrappers import Request, Response
 
 from taly.model.plan import Step, StepKind
 from taly.sandbox import world as sandbox
+from taly.simulate.faults import Fault
 from taly.simulate.real.estate import Estate
 from taly.simulate.real.part import RealPart
 from taly.simulate.real.replies import failure
 from taly.simulate.strikes import LATENCY_S, Strikes
-from taly.simulate.world import Operation, Write
+from taly.simulate.world import PERSON, Operation, Write
 
 READ_S = 0.05
 """A read's way there: what happens meanwhile, happens between the reads of one look."""
+LATER_S = 40.0
+"""How long after a restore somebody publishes over it, where that is what goes wrong."""
 VENDORS_OWN = {
     ("apprunner", "yes-and-nothing"): "false-success",
     ("apprunner", "shown-not-served"): "false-success",
@@ -80,7 +83,6 @@ class WireStrikes(Strikes):
         kind = fault.kind if fault else ""
         if fault:
             self._struck(fault, step.id)
-            self._met(kind, vendor, step)
         if kind == "killed-at-read":
             self.timeline.die()
         elif fault and kind == "frozen-at-read":
@@ -102,8 +104,6 @@ class WireStrikes(Strikes):
         write = self.sending(step, key, part)
         said = self.at_write(step, at_once=True)
         kind, _, seconds = said.partition(" ")
-        if kind:
-            self._met(kind, vendor, step)
         if kind == "push-before-write":
             self.estate.push(part, len(part.commits))
         self.timeline.block(LATENCY_S)
@@ -157,7 +157,7 @@ class WireStrikes(Strikes):
         moves = step.kind not in (StepKind.FREEZE, StepKind.THAW, StepKind.CANCEL)
         faults = self.estate.world.faults
         if own and moves:
-            faults.add(sandbox.Fault(kind=own, vendor=vendor, component=part.name, seconds=40.0))
+            faults.add(sandbox.Fault(kind=own, vendor=vendor, component=part.name, seconds=LATER_S))
         before = {one.id for one in part.operations}
         journal = self.estate.world.journal
         written = len(journal.calls())
@@ -172,12 +172,18 @@ class WireStrikes(Strikes):
         write.operation = next((o for o in part.operations if o.id not in before), None)
         if vendor == "netlify" and moves and write.changed:
             write.operation = Operation("", now, now + part.takes, {}, write.key)
+        if own == "restore-lost-later" and write.changed:  # somebody publishes over it, later
+            ends = now + part.takes + LATER_S
+            part.operations.append(Operation("later", now, ends, {}, PERSON))
         if write.changed:
             self.estate.writes.append(write)
         return answer
 
-    def _met(self, kind: str, vendor: str, step: Step) -> None:
-        self._faults.coverage.by_vendor[vendor, kind, str(step.kind)] += 1
+    def _struck(self, fault: Fault, where: str) -> None:
+        super()._struck(fault, where)
+        if self._step is not None and fault.point in ("read", "write"):
+            vendor, kind = self._step.provider, str(self._step.kind)
+            self._faults.coverage.by_vendor[vendor, fault.kind, kind] += 1
 
 
 class Door(httpx2.BaseTransport):
