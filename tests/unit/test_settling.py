@@ -55,3 +55,18 @@ def test_a_bundle_that_cannot_be_read_does_not_take_the_run_with_it(tmp_path: Pa
     path = bundle(tmp_path, "run-1", f"revert:{NAME}")
     (path / "manifest.json").write_text("{}")
     settle_bundles(run_of(tmp_path, "run-1", StepKind.REVERT, StepPhase.DONE))
+
+
+def test_an_undo_of_an_undo_leaves_one_bundle_to_be_replayed(tmp_path: Path) -> None:
+    """Each hand-over takes along what the one before had set aside."""
+    revert, restore = StepKind.REVERT, StepKind.RESTORE
+    for kinds in ((revert, StepKind.APPLY, revert), (restore, restore, restore)):
+        base = tmp_path / kinds[0].value
+        paths, undoes = [], ""
+        for number, kind in enumerate(kinds, start=1):
+            run = f"run-{number}"
+            paths.append(bundle(base, run, f"{kind.value}:{NAME}"))
+            settle_bundles(run_of(base, run, kind, StepPhase.DONE, undoes=undoes))
+            undoes = run
+        states = [Reader(path).manifest.state for path in paths]
+        assert states == ["taken-back", "taken-back", "done"]

@@ -269,7 +269,7 @@ def _watch(context: "Context", engine: "Engine", run_id: str, plan: "Plan") -> "
 
     log_to_stderr()
     console = err()
-    console.print(f"\n[name]{run_id}[/] [quiet]Ctrl-C stops after the steps under way[/]")
+    console.print(f"\n[name]{run_id}[/] [quiet]Ctrl-C: no new step starts, those under way end[/]")
     try:
         with run_view(run_id, plan, console, context.clock) as view:
             return follow(context, engine, run_id, view.on_event)

@@ -69,8 +69,11 @@ class TableFile:
     def __init__(self, path: Path, table: RescuedTable) -> None:
         """Nothing is written before the first row."""
         self.table = table
-        self.rows = 0
         self._path = path
+        self._begin()
+
+    def _begin(self) -> None:
+        self.rows = 0
         self._lines: list[str] = []
         self._size = self._longest = self._text_bytes = self._bytes = 0
         self._zip: Any = None
@@ -78,7 +81,7 @@ class TableFile:
         self._kinds: Counter[str] = Counter()
         self._reasons: dict[str, int] = {}
         self._counts: list[int] = []
-        self._sets: dict[tuple[str, ...], int] = {table.columns: 0}
+        self._sets: dict[tuple[str, ...], int] = {self.table.columns: 0}
         self._closed: TableFacts | None = None
 
     def add(
@@ -117,7 +120,7 @@ class TableFile:
             self._path.unlink(missing_ok=True)
         except OSError as error:
             raise not_written(self._path, error) from error
-        self.__init__(self._path, self.table)  # type: ignore[misc]  # it is as it was made
+        self._begin()
 
     def close(self) -> TableFacts:
         """Bring everything to the file; no row can be added any more."""
