@@ -7,6 +7,9 @@ from enum import IntEnum
 
 from taly.redaction import redact
 
+LONGEST = 15_000
+"""Characters of a message: what others wrote may stand in one, and nobody reads more."""
+
 
 class ExitCode(IntEnum):
     """What the process tells the shell; a failure never exits 0."""
@@ -28,7 +31,9 @@ class TalyError(Exception):
     exit_code = ExitCode.BUG
 
     def __init__(self, message: str, *, reference: str, hint: str = "") -> None:
-        self.message = redact(message)
+        whole = redact(message)
+        more = len(whole) - LONGEST
+        self.message = whole if more <= 0 else f"{whole[:LONGEST]}… ({more} characters more)"
         super().__init__(self.message)
         self.reference = reference
         self.hint = redact(hint)

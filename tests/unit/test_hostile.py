@@ -20,7 +20,7 @@ from tools.fuzz.run import readers
 
 from taly.database.checkpoint.manifest import PART, Instant, _within
 from taly.database.rescue.manifest import TYPE
-from taly.errors import TalyError, VendorRefused, VendorUnavailable
+from taly.errors import TalyError, UsageError, VendorRefused, VendorUnavailable
 from taly.hostile import MAX_DEPTH, json_value
 from taly.providers import http
 from taly.providers.http import VendorHttp
@@ -351,3 +351,9 @@ def test_nothing_is_ever_read_as_a_program() -> None:
                 if called == "yaml.load":
                     loaders = [ast.unparse(one.value) for one in node.keywords]
                     assert loaders == ["_TolerantLoader"], path  # a SafeLoader's subclass
+
+
+def test_an_error_that_others_texts_stand_in_has_a_length_that_can_be_read() -> None:
+    said = UsageError("x" * 100_000, reference="config-invalid").message
+    assert len(said) < 16_000
+    assert said.endswith("… (85000 characters more)")
