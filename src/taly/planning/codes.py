@@ -46,7 +46,9 @@ CODES: Mapping[str, Code] = {
     "migration-checksum-differs": Code(E, "migration.sql is not the text that was applied"),
     "migration-failed": Code(E, "a migration did not finish and may be half applied"),
     "migration-not-applied": Code(E, "the target's code needs a migration that is not there now"),
-    "migration-text-missing": Code(E, "a migration's text is neither in the checkout nor in a checkpoint"),
+    "migration-text-missing": Code(
+        E, "a migration's text is neither in the checkout nor in a checkpoint"
+    ),
     "netlify-answer-unreadable": Code(E, "Netlify's answer is not what it documents"),
     "netlify-conflict": Code(E, "something else is changing the site"),
     "netlify-forbidden": Code(E, "the token may not read the site"),
