@@ -199,7 +199,7 @@ def account(folder: Path) -> Iterator[Account]:
         _ = emulator.database_url
         assert emulator.rds is not None
         validated = ValidatedQuery(emulator.rds.wsgi)
-        emulator.rds.wsgi = validated  # type: ignore[assignment]  # any application will do
+        emulator.rds.wsgi = validated
         vendors.serve(world)
         yield Account(world, emulator, vendors, validated)
     finally:

@@ -24,7 +24,7 @@ CREATE TABLE refunds (id SERIAL PRIMARY KEY, cents INTEGER);
 
 def asked(made: Scene, **question: object) -> dict[str, tuple[int, bool]]:
     with reading(made.stage.target) as connection:
-        found = counts(connection, Question(misfits={}, known=True, **question))  # type: ignore[arg-type]
+        found = counts(connection, Question(misfits={}, known=True, **question))
     return {one.table: (one.written, one.exact) for one in found}
 
 

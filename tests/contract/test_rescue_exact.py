@@ -164,8 +164,8 @@ def test_replayed_twice_is_once_and_no_newer_value_is_lost(
         then = base.get(key)
         known = None if then is None or not with_base else {"id": key, "x": then[0], "y": then[1]}
         rows.append({"kind": kind, "values": (key, *values), "base": known})
-    stage.run_number = getattr(stage, "run_number", 0) + 1  # type: ignore[attr-defined]
-    reader = stage.bundle((T, rows), step=f"s{stage.run_number}")  # type: ignore[attr-defined]
+    stage.run_number = getattr(stage, "run_number", 0) + 1
+    reader = stage.bundle((T, rows), step=f"s{stage.run_number}")
     write(stage, now)
     stage.merge(reader, deletes=deletes)
     once = contents(stage)

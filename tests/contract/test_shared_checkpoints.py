@@ -48,7 +48,7 @@ def place() -> Memory:
 @pytest.fixture
 def laptop(tmp_path: Path, place: Memory) -> Iterator[Any]:
     database = SqliteDatabase(tmp_path / "taly.db")
-    store = SharedStore(database, place, "production", folder=tmp_path / "shared")  # type: ignore[arg-type]
+    store = SharedStore(database, place, "production", folder=tmp_path / "shared")
     yield Laptop(store)
     store.close()
 

@@ -89,7 +89,7 @@ def test_marks_and_records_are_seen_by_all(anna: Machine, runner: Machine) -> No
     runner.store.record_release("production", recorded("c2"))
     anna.store.record_release("production", recorded("c1", NOON.replace(hour=11)))
     for one in (anna, runner):
-        until(lambda one=one: len(one.store.recorded_releases("production")) == 2)  # type: ignore[misc]
+        until(lambda one=one: len(one.store.recorded_releases("production")) == 2)
         assert one.store.marks("production") == {"c1": marked("c1")}
         assert [r.content_id for r in one.store.recorded_releases("production")] == ["c1", "c2"]
     runner.store.mark_release("production", marked("c1", Mark.GOOD))

@@ -327,7 +327,7 @@ def test_what_every_machine_did_stands_in_one_list(anna: Machine, runner: Machin
         one.finish(lease)
         ids.append(lease.run_id)
     for one in (anna, runner):
-        until(lambda one=one: len(one.store.runs("production")) == 3)  # type: ignore[misc]
+        until(lambda one=one: len(one.store.runs("production")) == 3)
         assert [run.id for run in one.store.runs("production")] == ids[::-1]
         assert [run.id for run in one.store.runs("production", limit=2)] == ids[:0:-1]
 

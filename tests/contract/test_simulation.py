@@ -64,7 +64,7 @@ def step(provider: str, kind: StepKind = StepKind.ROLL_BACK, **address: str) -> 
 
 BACKEND = step("apprunner", arn=SERVICE)
 MAIL = step("serverless", stack="mail-prod")
-ASKS = [*asks_of(SimpleNamespace(steps=[BACKEND, MAIL]))]  # type: ignore[arg-type]  # a plan's steps
+ASKS = [*asks_of(SimpleNamespace(steps=[BACKEND, MAIL]))]
 
 
 def test_exactly_what_the_plans_steps_come_down_to() -> None:

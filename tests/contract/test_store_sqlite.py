@@ -48,7 +48,7 @@ def test_opening_it_twice_in_a_process_does_not_let_go_of_the_file(tmp_path: Pat
 
 def test_edge_14_we_set_wal_and_full_synchronisation(tmp_path: Path) -> None:
     store = open_store(tmp_path / "taly.db")
-    ask = store._database._connection.execute  # type: ignore[attr-defined]
+    ask = store._database._connection.execute
     assert ask("pragma journal_mode").fetchone()[0] == "wal"
     assert ask("pragma synchronous").fetchone()[0] == 2
     store.close()
@@ -76,7 +76,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_said_and_nothing_of_the_transaction_stands(tmp_path: Path) -> None:
     store = open_store(tmp_path / "taly.db")
     lease = begin(store)
-    ask = store._database._connection.execute  # type: ignore[attr-defined]
+    ask = store._database._connection.execute
     ask(f"pragma max_page_count = {ask('pragma page_count').fetchone()[0]}")
     events = [(NOON, StepStarted(step="a" * 300)) for _ in range(100)]
     with pytest.raises(OutcomeUnknown, match="disk is full") as refusal:

@@ -158,7 +158,7 @@ def asks_what_is_granted(box: Sandbox, context: Context) -> None:
     """Of the shared bucket: objects under the prefix read and written, its keys listed."""
     granted = permissions_of(context).read
     assert granted is not None
-    *_, objects, bucket = granted["Statement"]  # type: ignore[misc]
+    *_, objects, bucket = granted["Statement"]
     assert objects["Resource"] == [f"arn:aws:s3:::{BUCKET}/taly/*"]
     assert bucket["Resource"] == [f"arn:aws:s3:::{BUCKET}"]
     asked = {

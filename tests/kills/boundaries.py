@@ -36,8 +36,8 @@ def announce(line: Connection, *, waits: bool) -> None:
         teller.tell("after", lease.run_id, events)
         return written
 
-    SqlStore._write = writing  # type: ignore[method-assign]
-    SqlStore.append = appending  # type: ignore[method-assign]
+    SqlStore._write = writing
+    SqlStore.append = appending
 
 
 class _Teller:

@@ -207,7 +207,7 @@ class ShortLease:
             def __init__(self, **given: Any) -> None:
                 super().__init__(**{**given, "lease_s": lease_s})
 
-        runs.Engine = Hurried  # type: ignore[misc]  # in a process of its own, for its whole life
+        runs.Engine = Hurried
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,5 +227,5 @@ def without_dbos() -> None:
     """A tweak: the engine alone. DBOS appends no events, and its start takes longer than a step."""
     from taly.app import runs
 
-    runs.executor_of = lambda context, engine: engine  # type: ignore[assignment,return-value]
+    runs.executor_of = lambda context, engine: engine
     runs.warm_up = lambda: None

@@ -32,7 +32,7 @@ def table(
 def column(name: str, type_: str = "text", attnum: int = 2, **more: object) -> Column:
     """A column."""
     made = Column(name=name, attnum=attnum, type=type_)
-    return replace(made, **more)  # type: ignore[arg-type]  # any field
+    return replace(made, **more)
 
 
 def catalog(*tables: Table, enums: Sequence[Enum] = ()) -> Catalog:

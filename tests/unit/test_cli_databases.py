@@ -35,7 +35,7 @@ COUNTS = (
 
 def plan(seen: DatabaseOutlook, **options: object) -> Plan:
     found = {"db": differences(seen)}
-    return plan_of(PLATFORM, [DB, API], found, options=PlanOptions(**options))  # type: ignore[arg-type]
+    return plan_of(PLATFORM, [DB, API], found, options=PlanOptions(**options))
 
 
 def printed(made: Plan) -> str:

@@ -248,7 +248,7 @@ def test_what_a_team_shares_is_narrowed_to_its_prefix(tmp_path: Path) -> None:
     path = file(tmp_path, ("netlify", COMPONENTS["netlify"]))
     text = path.read_text().replace('store = "runs.db"', 'shared = "s3://team/taly/prod"')
     path.write_text(text)
-    found = permissions_of(Asked(path))  # type: ignore[arg-type]
+    found = permissions_of(Asked(path))
     assert found.read is not None
     assert found.read["Statement"] == [
         {
@@ -266,6 +266,6 @@ def test_what_a_team_shares_is_narrowed_to_its_prefix(tmp_path: Path) -> None:
     ]
     assert any("gets its name when it is first seen" in one for one in found.remarks)
     path.write_text(text.replace("s3://team/taly/prod", "s3://team"))
-    bare = permissions_of(Asked(path))  # type: ignore[arg-type]
+    bare = permissions_of(Asked(path))
     assert bare.read is not None
-    assert bare.read["Statement"][0]["Resource"] == ["arn:aws:s3:::team/*"]  # type: ignore[index]
+    assert bare.read["Statement"][0]["Resource"] == ["arn:aws:s3:::team/*"]

@@ -33,7 +33,7 @@ PLATFORM = environment(
 
 
 def plan(found: Differences, **options: object) -> Plan:
-    return plan_of(PLATFORM, SEEN, {"db": found}, options=PlanOptions(**options))  # type: ignore[arg-type]
+    return plan_of(PLATFORM, SEEN, {"db": found}, options=PlanOptions(**options))
 
 
 def writes(made: Plan, component: str = "db") -> list[str]:
@@ -250,7 +250,7 @@ def code_waits_for_its_schema(env: Environment, made: Plan) -> None:
 
 
 @given(platforms())
-def test_no_plan_and_no_undo_has_code_before_its_schema(case) -> None:  # type: ignore[no-untyped-def]
+def test_no_plan_and_no_undo_has_code_before_its_schema(case) -> None:
     env, seen, found = case
     made = plan_of(env, seen, found)
     code_waits_for_its_schema(env, made)
@@ -262,7 +262,7 @@ def test_no_plan_and_no_undo_has_code_before_its_schema(case) -> None:  # type: 
 
 
 @given(platforms())
-def test_where_no_database_goes_back_the_deploys_order_is_reversed(case) -> None:  # type: ignore[no-untyped-def]
+def test_where_no_database_goes_back_the_deploys_order_is_reversed(case) -> None:
     env, seen, _ = case
     others = [one for one in seen if not one.component.startswith("db")]
     kept = frozenset(one.component for one in seen) - frozenset(one.component for one in others)

@@ -233,7 +233,7 @@ class TestDatabase:
             "db": Differences(
                 migrations=tuple(
                     Migration(
-                        name=f"2026_{i}", verdict=kinds[verdict],  # type: ignore[arg-type]
+                        name=f"2026_{i}", verdict=kinds[verdict],
                         reasons=("drops a column",), undo="data",
                     )
                     for i, verdict in enumerate(verdicts)
@@ -281,7 +281,7 @@ class TestInFlight:
         assert found(plan, "operation-in-flight").severity is Severity.ERROR
 
     def test_one_that_a_step_cancels_is_a_warning(self) -> None:
-        def cancelling(before: Observed, target: Deployment):  # type: ignore[no-untyped-def]
+        def cancelling(before: Observed, target: Deployment):
             roll_back, freeze = fake_steps(before, target)
             cancel = replace(roll_back, id="cancel:web", kind=StepKind.CANCEL)
             return (replace(roll_back, needs=("cancel:web",)), freeze, cancel)

@@ -55,7 +55,7 @@ def plans(draw: st.DrawFn) -> tuple[Environment, list[Observed], Plan, PlanOptio
 
 
 @given(plans())
-def test_every_step_stands_after_those_it_needs(case) -> None:  # type: ignore[no-untyped-def]
+def test_every_step_stands_after_those_it_needs(case) -> None:
     _, _, plan, _ = case
     done: set[str] = set()
     for step in plan.steps:
@@ -66,7 +66,7 @@ def test_every_step_stands_after_those_it_needs(case) -> None:  # type: ignore[n
 
 
 @given(plans())
-def test_what_is_deployed_later_goes_back_earlier(case) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_deployed_later_goes_back_earlier(case) -> None:
     env, _, plan, _ = case
     behind: dict[str, set[str]] = {}
     for step in plan.steps:
@@ -79,7 +79,7 @@ def test_what_is_deployed_later_goes_back_earlier(case) -> None:  # type: ignore
 
 
 @given(plans())
-def test_what_was_left_out_is_not_touched(case) -> None:  # type: ignore[no-untyped-def]
+def test_what_was_left_out_is_not_touched(case) -> None:
     _, _, plan, options = case
     touched = {step.component for step in plan.steps} - {""}
     assert not touched & options.skip
@@ -87,7 +87,7 @@ def test_what_was_left_out_is_not_touched(case) -> None:  # type: ignore[no-unty
 
 
 @given(plans(), st.randoms(use_true_random=False))
-def test_the_order_of_mappings_changes_nothing(case, chance: random.Random) -> None:  # type: ignore[no-untyped-def]
+def test_the_order_of_mappings_changes_nothing(case, chance: random.Random) -> None:
     env, seen, plan, options = case
     shuffled = list(seen)
     chance.shuffle(shuffled)
@@ -102,13 +102,13 @@ def test_the_order_of_mappings_changes_nothing(case, chance: random.Random) -> N
 
 
 @given(plans())
-def test_a_plan_has_nothing_against_it_on_the_platform_it_was_made_for(case) -> None:  # type: ignore[no-untyped-def]
+def test_a_plan_has_nothing_against_it_on_the_platform_it_was_made_for(case) -> None:
     _, seen, plan, _ = case
     assert judge(plan, snapshot(*seen)) == ()
 
 
 @given(plans())
-def test_the_plan_reaches_the_release_and_its_undo_the_state_before(case) -> None:  # type: ignore[no-untyped-def]
+def test_the_plan_reaches_the_release_and_its_undo_the_state_before(case) -> None:
     env, seen, plan, options = case
     then = [after(one, plan.steps) for one in seen]
     wanted = releases(*seen, of=env).named(plan.to_release)
@@ -126,7 +126,7 @@ def test_the_plan_reaches_the_release_and_its_undo_the_state_before(case) -> Non
 
 
 @given(plans())
-def test_an_unfreeze_gives_settings_back_and_moves_nothing(case) -> None:  # type: ignore[no-untyped-def]
+def test_an_unfreeze_gives_settings_back_and_moves_nothing(case) -> None:
     env, seen, plan, _ = case
     then = [after(one, plan.steps) for one in seen]
     thaw = make_unfreeze(env, [finished_run(plan)], snapshot(*then))

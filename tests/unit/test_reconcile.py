@@ -128,7 +128,7 @@ def test_clause_1_a_lost_lease_stops_before_the_write_and_records_nothing() -> N
 
 def test_clause_1_a_lease_lost_while_polling_records_no_end() -> None:
     world = vendor(operation_s=100)
-    pen = NotebookPen(world.clock)  # type: ignore[arg-type]
+    pen = NotebookPen(world.clock)
     job = reconcile(STEP, run_id=RUN, provider=world, clock=world.clock, pen=pen, past=None)
     world.clock.sleep(next(job))
     pen.lost = True
@@ -207,7 +207,7 @@ def test_clause_3_what_an_operation_elsewhere_just_changed_is_not_taken_for_want
 
 def test_clause_4_an_intent_that_grew_old_is_said_anew_before_the_write() -> None:
     world = vendor()
-    pen = NotebookPen(world.clock)  # type: ignore[arg-type]
+    pen = NotebookPen(world.clock)
     pen.stale_times = 2
     end, _ = run(world, pen)
     assert isinstance(end, StepDone)
@@ -318,7 +318,7 @@ def test_polls_start_at_a_second_and_grow_to_five() -> None:
     world = vendor(operation_s=500)
     job = reconcile(
         STEP, run_id=RUN, provider=world, clock=world.clock,
-        pen=NotebookPen(world.clock), past=None,  # type: ignore[arg-type]
+        pen=NotebookPen(world.clock), past=None,
     )  # fmt: skip
     pauses = []
     for pause in job:
@@ -386,13 +386,13 @@ def test_whatever_fails_or_dies_no_write_is_doubled_and_the_end_is_true(
         except Crash:
             clock.sleep(gap_s)
             if isinstance(events[-1].event if events else None, StepDone | StepFailed):
-                end = events[-1].event  # type: ignore[assignment]  # died after its last word
+                end = events[-1].event
                 break
     assert end is not None
     started = world.writes()
     assert len(started) <= 1, "no two writes that took effect"
     for op in started:
-        log = world.log.log  # type: ignore[union-attr]
+        log = world.log.log
         stacked = [o for o in log if o is not op and o["start"] <= op["start"] < o["ends"]]
         assert not stacked, "never on top of another operation"
     intents = [one for one in events if isinstance(one.event, StepIntended)]

@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def scaled(speed: float = 200) -> ScaledClock:
     clock = ScaledClock(origin=RealTime().now(), at_unix=time.time(), speed=speed)
-    clock.MIN_SLEEP_S = 0.001  # type: ignore[misc]
+    clock.MIN_SLEEP_S = 0.001
     return clock
 
 
@@ -69,7 +69,7 @@ def test_many_components_wait_at_the_same_time(store: Store) -> None:
     def wall_s(components: int) -> float:
         vendor = FakeVendor(clock=RealTime(), operation_s=0.2, settle_s=0.2)
         vendor.read_faults = []
-        one = engine(store, Fast(vendor))  # type: ignore[arg-type]
+        one = engine(store, Fast(vendor))
         run_id = one.start(rollback(components))
         began = time.perf_counter()
         assert one.execute(run_id).outcome == "succeeded"
@@ -237,7 +237,7 @@ def test_a_lease_taken_by_another_stops_the_run_before_its_next_write(store: Sto
 
     def taken(recorded: Recorded) -> None:
         if recorded.event.kind == "step-acted":
-            lease = store._database  # type: ignore[attr-defined]
+            lease = store._database
             threading.Thread(
                 target=lambda: lease.run(
                     lambda tx: tx.rows(
@@ -268,7 +268,7 @@ def test_a_store_out_of_reach_stops_the_run_before_the_write(store: Store) -> No
                 raise OutcomeUnknown("no disk", reference="store-unreachable")
             return store.append(lease, events, after=after)
 
-    one._store = Failing()  # type: ignore[assignment]
+    one._store = Failing()
     with pytest.raises(OutcomeUnknown):
         one.execute(run_id)
     assert vendor.writes() == []

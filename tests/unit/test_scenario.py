@@ -204,7 +204,7 @@ components = ["web"]
     ]
     coming[0].do()
     coming[1].do()
-    assert web.deploys[0].outcome == "broken"  # type: ignore[attr-defined]
+    assert web.deploys[0].outcome == "broken"
     assert web.changes == [("web", {"kind": "lock"})]
     assert api.deploys == []
 

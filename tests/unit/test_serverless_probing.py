@@ -71,11 +71,11 @@ def test_a_stack_that_failed_is_not_as_wanted_whatever_its_template_says(
     status: str, kind: StepKind
 ) -> None:
     """In these statuses GetTemplate tells the template that was tried; tables may not have it."""
-    seen = Prober(Reads(status), SystemClock(), step(kind)).probe(None)  # type: ignore[arg-type]  # only what a probe reads
+    seen = Prober(Reads(status), SystemClock(), step(kind)).probe(None)
     assert isinstance(seen, Other)
 
 
 @pytest.mark.parametrize("status", ["UPDATE_COMPLETE", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"])
 def test_a_stack_at_rest_with_the_wanted_code_is_as_wanted(status: str) -> None:
     one = step(StepKind.ROLL_BACK)
-    assert isinstance(Prober(Reads(status), SystemClock(), one).probe(None), Wanted)  # type: ignore[arg-type]  # only what a probe reads
+    assert isinstance(Prober(Reads(status), SystemClock(), one).probe(None), Wanted)

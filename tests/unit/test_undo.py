@@ -124,7 +124,7 @@ def test_a_done_step_found_so_after_a_kill_is_the_runs_own() -> None:
     plan = plan_to("R1", WEB, of=environment("web"))
     step = plan.step("roll-back:web")
     *begun, _, done = acted(step)
-    already = replace(done, how="already")  # type: ignore[type-var]
+    already = replace(done, how="already")
     run = run_of(plan, *begun, already)
     back = make_undo(environment("web"), plan, run, snapshot(after(WEB, [step])))
     assert [s.id for s in back.steps if s.writes] == ["roll-back:web"]

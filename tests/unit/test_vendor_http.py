@@ -23,7 +23,7 @@ class StandIn:
         self.requests: list[tuple[str, str]] = []
         self.headers: list[dict[str, str]] = []
 
-    def __call__(self, environ, start_response):  # type: ignore[no-untyped-def]  # WSGI's own
+    def __call__(self, environ, start_response):
         request = Request(environ)
         self.requests.append((request.method, request.full_path.removesuffix("?")))
         self.headers.append(dict(request.headers))
@@ -65,7 +65,7 @@ def client(vendor: StandIn) -> Iterator[Callable[..., VendorHttp]]:
 
     def make(**facts: object) -> VendorHttp:
         base_url = f"{listener.url}/api"
-        made.append(VendorHttp(vendor="acme", base_url=base_url, token="s3cret", **facts))  # type: ignore[arg-type]  # facts are VendorHttp's own
+        made.append(VendorHttp(vendor="acme", base_url=base_url, token="s3cret", **facts))
         return made[-1]
 
     yield make
@@ -236,7 +236,7 @@ def test_netlify_rate_limit_convention_is_a_unix_second(headers, wait_s) -> None
     assert rate_limit_pause(headers, NOW) == wait_s
 
 
-def _hang_up(self, environ, start_response):  # type: ignore[no-untyped-def]  # WSGI's own
+def _hang_up(self, environ, start_response):
     environ["werkzeug.socket"].shutdown(2)
     raise ConnectionError("on purpose")
 

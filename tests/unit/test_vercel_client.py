@@ -19,7 +19,7 @@ class Vendor:
         self.said: dict[str, Any] = {}
         self.pages = 0
 
-    def __call__(self, environ, start_response):  # type: ignore[no-untyped-def]  # WSGI's own
+    def __call__(self, environ, start_response):
         request = Request(environ)
         found = self.said[request.path]
         if isinstance(found, list):
