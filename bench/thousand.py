@@ -72,7 +72,7 @@ def once(size: Size) -> dict[str, float]:
         between = time.perf_counter()
         if planned.refused:
             raise AssertionError(f"the plan was refused: {planned.findings[:3]}")
-        engine, run_id = start(context, planned.plan)
+        engine, run_id = start(context, planned)
         with closing(executor_of(context, engine)) as executor:
             run = executor.execute(run_id)
             ended = time.perf_counter()
