@@ -152,6 +152,7 @@ def _undone_without_its_follower(team: Team, run_id: str, killed: str) -> None:
     assert follower.returncode == ExitCode.INTERRUPTED
     assert f"{undo_id} goes on without you" in err
     assert f"taly follow {undo_id}" in err
+    until(lambda: "step-acted" in kinds(team.store, undo_id), what="the undo is under way")
     team.workers[first].send_signal(signal.SIGTERM)
     done = team.taly("follow", undo_id, "--json")
     assert done.returncode == ExitCode.OK, done.stderr
