@@ -31,7 +31,6 @@ COMPONENTS = {
     "vercel": 'project = "dashboard"\nteam = "team_1"',
     "postgres": "",
 }
-PASSED_TO = {name: needs.passes_roles_to for name, needs in NEEDS.items() if needs.passes_roles_to}
 COMBINATIONS = [
     names for count in range(1, 6) for names in itertools.combinations(COMPONENTS, count)
 ]
@@ -72,7 +71,7 @@ def resources(policy: Any, action: str) -> list[str]:
 @pytest.mark.parametrize("names", COMBINATIONS, ids="+".join)
 def test_only_what_these_providers_need(names: tuple[str, ...], tmp_path: Path) -> None:
     found = needed(tmp_path, *((name, COMPONENTS[name]) for name in names))
-    on_aws = {name for name in names if name in PASSED_TO}
+    on_aws = set(names) & {"apprunner", "serverless"}
     for part, policy in (("read", found.read), ("write", found.write)):
         wanted = {
             action
@@ -81,9 +80,11 @@ def test_only_what_these_providers_need(names: tuple[str, ...], tmp_path: Path) 
             if grant.part == part and grant.sid != "FindBucket"
             for action in grant.actions
         }
-        if part == "write" and on_aws:
+        if part == "write" and "apprunner" in names:
             wanted.add("iam:PassRole")
         assert (actions(policy) if policy else set()) == wanted
+    checking = {"iam:SimulatePrincipalPolicy"} if on_aws else set()
+    assert (actions(found.check) if found.check else set()) == checking
     assert {token.provider for token in found.tokens} == set(names) & {"netlify", "vercel"}
     assert found.database == (RIGHTS if "postgres" in names else ())
 
@@ -111,11 +112,17 @@ def test_what_aws_cannot_narrow_is_not_narrowed(tmp_path: Path) -> None:
 
 
 def test_a_role_is_passed_only_to_whom_it_must_be(tmp_path: Path) -> None:
-    for names in (("apprunner",), ("serverless",), ("apprunner", "serverless")):
+    for names in (("apprunner",), ("apprunner", "serverless")):
         policy: Any = needed(tmp_path, *((name, COMPONENTS[name]) for name in names)).write
         (passing,) = [one for one in policy["Statement"] if "iam:PassRole" in one["Action"]]
         to = passing["Condition"]["StringEquals"]["iam:PassedToService"]
-        assert to == sorted(PASSED_TO[name] for name in names)
+        assert to == ["build.apprunner.amazonaws.com"]
+
+
+def test_cloudformation_is_passed_no_role_for_it_has_the_stacks_own(tmp_path: Path) -> None:
+    found = needed(tmp_path, ("serverless", COMPONENTS["serverless"]))
+    assert found.write is not None
+    assert "iam:PassRole" not in actions(found.write)
 
 
 def test_a_service_that_is_named_by_its_arn_is_just_that_one(tmp_path: Path) -> None:
@@ -214,7 +221,7 @@ class TestCommand:
         said = capsys.readouterr().out
         for word in ("iam:PassRole", "NETLIFY_AUTH_TOKEN", "VERCEL_TOKEN", "pg_read_all_data"):
             assert word in said
-        assert "passed only to cloudformation.amazonaws.com\n" in said
+        assert "passed only to build.apprunner.amazonaws.com\n" in said
         assert "on arn:aws:cloudformation:eu-west-1:*:stack/mail-prod/*\n" in said
         assert run(["permissions", "--config", path, "--only", "read"]) == 0
         assert "apprunner:UpdateService" not in capsys.readouterr().out

@@ -1,6 +1,6 @@
 """Preflight of permissions: may the credentials do exactly what this plan does on AWS?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from taly.app.context import Context
 from taly.app.permissions import NEEDS
@@ -9,7 +9,7 @@ from taly.model.check import Finding, Severity
 from taly.model.permissions import Ask
 from taly.model.plan import Plan
 from taly.planning.codes import finding
-from taly.providers.simulation import Unchecked, unallowed
+from taly.providers.simulation import Denied, Unchecked, unallowed
 
 HINT = "taly permissions --only write"
 
@@ -26,22 +26,40 @@ def asks_of(plan: Plan) -> Iterator[Ask]:
 
 
 def permission_findings(context: Context, plan: Plan) -> tuple[Finding, ...]:
-    """One finding for each action that is not allowed; a note when AWS could not be asked."""
-    asks = list(asks_of(plan))
-    if not asks:
-        return ()
-    found = unallowed(AwsClients(context.environ), asks[0].region, asks)
+    """One finding for each action that is not allowed; a note on those AWS could not be asked."""
+    environ = context.environ
+    here = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or ""
+    asks = [ask.in_region(here) for ask in asks_of(plan)]
+    known = [ask for ask in asks if not ask.is_anywhere]
+    nowhere = [ask for ask in asks if ask.is_anywhere]
+    notes = (_unchecked(nowhere, "AWS_REGION is not set"),) if nowhere else ()
+    if not known:
+        return notes
+    found = unallowed(AwsClients(environ), known[0].region, known)
     if isinstance(found, Unchecked):
-        text = f"whether the AWS credentials may do all of this was not checked: {found.why}"
-        return (finding("permissions-unchecked", "", text, "taly permissions"),)
-    return tuple(
-        finding(
-            "permission-missing",
-            one.ask.component,
-            f"{one.principal} may not {one.ask.action} on {one.ask.resource}"
-            + ("" if one.certain else ", unless a condition allows it"),
-            HINT,
-            severity=Severity.ERROR if one.certain else Severity.WARNING,
-        )
-        for one in found
-    )
+        return (_unchecked(known, found.why), *notes)
+    return (*map(_denied, found), *notes)
+
+
+def unchecked(plan: Plan, why: str) -> Finding:
+    """The note that AWS did not say whether the plan's actions are allowed."""
+    return _unchecked(asks_of(plan), why)
+
+
+def _unchecked(asks: Iterable[Ask], why: str) -> Finding:
+    """It names the actions: whoever reads it can look for them."""
+    actions = ", ".join(dict.fromkeys(ask.action for ask in asks))
+    text = f"whether the AWS credentials may do all of this was not checked ({actions}): {why}"
+    return finding("permissions-unchecked", "", text, "taly permissions")
+
+
+def _denied(one: Denied) -> Finding:
+    """Only what the plan surely needs and AWS surely refuses stops it."""
+    text = f"{one.principal} may not {one.ask.action} on {one.ask.resource}"
+    if not one.certain:
+        text += ", unless a condition allows it"
+    if one.ask.only_if:
+        text += f"; it is needed only {one.ask.only_if}"
+    stops = one.certain and not one.ask.only_if
+    severity = Severity.ERROR if stops else Severity.WARNING
+    return finding("permission-missing", one.ask.component, text, HINT, severity=severity)

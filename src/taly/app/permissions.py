@@ -71,12 +71,13 @@ def policy(components: Sequence[Component], region: str, part: Part) -> Policy |
     """
     statements: list[dict[str, object]] = []
     passed = set()
+    on_aws = any(_is_on_aws(needs, one, region) for needs, of in _used(components) for one in of)
     for needs, of in _used(components):
         for grant in needs.grants:
             if grant.part == part and (resources := _narrowed(grant, of, region)):
                 statements.append(_statement(grant.sid, grant.actions, resources))
         passed |= {needs.passes_roles_to} - {""}
-    if part == "check" and passed:
+    if part == "check" and on_aws:
         statements.append(_statement("AskWhatIsAllowed", CHECKING, ["arn:*:iam::*:*"]))
     if part == "write" and passed:
         condition = {"StringEquals": {"iam:PassedToService": sorted(passed)}}

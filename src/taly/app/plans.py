@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from taly.app.allowed import permission_findings
+from taly.app.allowed import permission_findings, unchecked
 from taly.app.context import Context
 from taly.app.discover import ask_health, observe, seen
 from taly.app.history import History, load_history
@@ -248,15 +248,19 @@ def _vendor_checks(context: Context, plan: Plan) -> tuple[Finding, ...]:
         for step, result in zip(steps, results, strict=True)
         for finding in _findings(step, result)
     )
-    return (*found, *_allowed(allowed))
+    return (*found, *_allowed(plan, allowed))
 
 
-def _allowed(result: Result[tuple[Finding, ...]]) -> tuple[Finding, ...]:
+def _allowed(plan: Plan, result: Result[tuple[Finding, ...]]) -> tuple[Finding, ...]:
     """Nothing hangs on this check: what it could not find out, the vendor says when it is asked."""
-    if isinstance(result, Value):
-        return result.value
-    text = "whether the AWS credentials may do all of this was not checked: no answer in time"
-    return (finding("permissions-unchecked", "", text, "taly permissions"),)
+    match result:
+        case Value(value):
+            return value
+        case TimedOut():
+            why = "no answer in time"
+        case Raised(error):
+            why = error.message if isinstance(error, TalyError) else type(error).__name__
+    return (unchecked(plan, why),)
 
 
 def _findings(step: Step, result: Result[tuple[Finding, ...]]) -> tuple[Finding, ...]:

@@ -5,9 +5,28 @@ Which actions can be narrowed to what is from the Service Authorization Referenc
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from taly.errors import Refused, UsageError
 from taly.model.environment import Component
-from taly.model.permissions import Grant, Needs, Right, arn, region_of
+from taly.model.permissions import (
+    ANY,
+    Ask,
+    Needs,
+    Resources,
+    Right,
+    arn,
+    reads,
+    region_of,
+    writes,
+)
+from taly.model.plan import Step, StepKind
+
+if TYPE_CHECKING:
+    from taly.database.checkpoint.manifest import BackupFacts
 
 OURS = "taly-*"
 """What taly makes in RDS is called so."""
@@ -43,38 +62,61 @@ RIGHTS = (
 )
 
 
-def _on_rds(component: Component, region: str, *resources: str) -> Iterator[str]:
-    """Nothing where taly.toml names no instance."""
-    if instance := component.settings.get("rds"):
-        for one in resources:
-            yield arn("rds", region_of(component, region), one.format(instance=instance))
+def _on_rds(*resources: str) -> Resources:
+    """Of the component's instance; nothing where taly.toml names none."""
+
+    def narrowed(component: Component, region: str) -> Iterator[str]:
+        if instance := component.settings.get("rds"):
+            for one in resources:
+                yield arn("rds", region_of(component, region), one.format(instance=instance))
+
+    return narrowed
 
 
-def _instances(component: Component, region: str) -> Iterator[str]:
-    yield from _on_rds(component, region, "db:{instance}", f"db:{OURS}")
+INSTANCE, MADE, SNAPSHOTS = "db:{instance}", f"db:{OURS}", f"snapshot:{OURS}"
+PLACES = ("og:*", "pg:*", "subgrp:*")
+"""What RDS asks about besides: a copy's network and parameters are the live instance's."""
 
 
-def _snapshots(component: Component, region: str) -> Iterator[str]:
-    yield from _on_rds(component, region, f"snapshot:{OURS}")
+def _asks(step: Step) -> Iterator[Ask]:
+    """Of a restore whose backup is in RDS: the temporary instance is made, tagged and deleted.
+
+    What is wrong with the checkpoint itself is the restore's own check to say.
+    """
+    backup = _backup(step)
+    if backup is None or not backup.on_rds:
+        return
+    of = partial(arn, "rds", backup.region or ANY)
+    source = {
+        "rds-snapshot": ("RestoreDBInstanceFromDBSnapshot", f"snapshot:{backup.snapshot}"),
+        "rds-pitr": ("RestoreDBInstanceToPointInTime", f"db:{backup.instance}"),
+    }
+    restore, made_of = source[backup.kind]
+    for action, resource, only_if in (
+        (restore, made_of, ""),
+        (restore, MADE, ""),
+        ("AddTagsToResource", MADE, ""),
+        ("DeleteDBInstance", MADE, "to take the temporary instance away again"),
+    ):
+        yield Ask(
+            component=step.component,
+            action=f"rds:{action}",
+            resource=of(resource),
+            region=backup.region,
+            only_if=only_if,
+        )
 
 
-def _snapshotting(component: Component, region: str) -> Iterator[str]:
-    yield from _on_rds(component, region, "db:{instance}", f"snapshot:{OURS}")
+def _backup(step: Step) -> "BackupFacts | None":
+    name = step.address.get("checkpoint", "")
+    if step.kind is not StepKind.RESTORE or not name:
+        return None
+    # Imported here: `taly permissions` reads no checkpoint.
+    from taly.database.checkpoint.folder import named
 
-
-def _restoring(component: Component, region: str) -> Iterator[str]:
-    places = ("og:*", "pg:*", "subgrp:*")  # its network and parameters are the live instance's
-    yield from _on_rds(
-        component, region, "db:{instance}", f"db:{OURS}", f"snapshot:{OURS}", *places
-    )
-
-
-def _made(component: Component, region: str) -> Iterator[str]:
-    yield from _on_rds(component, region, f"db:{OURS}", f"snapshot:{OURS}")
-
-
-def _temporary(component: Component, region: str) -> Iterator[str]:
-    yield from _on_rds(component, region, f"db:{OURS}")
+    with suppress(UsageError, Refused):
+        return named(Path(step.address["checkpoints"]), name).manifest.backup
+    return None
 
 
 def _remarks(components: Iterable[Component], region: str) -> Iterator[str]:
@@ -88,51 +130,19 @@ def _remarks(components: Iterable[Component], region: str) -> Iterator[str]:
 NEEDS = Needs(
     rights=RIGHTS,
     grants=(
-        Grant(
-            sid="ReadInstances",
-            part="read",
-            actions=("rds:DescribeDBInstances",),
-            resources=_instances,
+        reads("ReadInstances", "rds:DescribeDBInstances", on=_on_rds(INSTANCE, MADE)),
+        reads("ReadSnapshots", "rds:DescribeDBSnapshots", on=_on_rds(SNAPSHOTS)),
+        writes("MakeSnapshots", "rds:CreateDBSnapshot", on=_on_rds(INSTANCE, SNAPSHOTS)),
+        writes(
+            "RestoreInstances",
+            "rds:RestoreDBInstanceFromDBSnapshot",
+            "rds:RestoreDBInstanceToPointInTime",
+            on=_on_rds(INSTANCE, MADE, SNAPSHOTS, *PLACES),
         ),
-        Grant(
-            sid="ReadSnapshots",
-            part="read",
-            actions=("rds:DescribeDBSnapshots",),
-            resources=_snapshots,
-        ),
-        Grant(
-            sid="MakeSnapshots",
-            part="write",
-            actions=("rds:CreateDBSnapshot",),
-            resources=_snapshotting,
-        ),
-        Grant(
-            sid="RestoreInstances",
-            part="write",
-            actions=(
-                "rds:RestoreDBInstanceFromDBSnapshot",
-                "rds:RestoreDBInstanceToPointInTime",
-            ),
-            resources=_restoring,
-        ),
-        Grant(
-            sid="TagWhatIsMade",
-            part="write",
-            actions=("rds:AddTagsToResource",),
-            resources=_made,
-        ),
-        Grant(
-            sid="DeleteTemporaryInstances",
-            part="write",
-            actions=("rds:DeleteDBInstance",),
-            resources=_temporary,
-        ),
-        Grant(
-            sid="DeleteOldSnapshots",
-            part="write",
-            actions=("rds:DeleteDBSnapshot",),
-            resources=_snapshots,
-        ),
+        writes("TagWhatIsMade", "rds:AddTagsToResource", on=_on_rds(MADE, SNAPSHOTS)),
+        writes("DeleteTemporaryInstances", "rds:DeleteDBInstance", on=_on_rds(MADE)),
+        writes("DeleteOldSnapshots", "rds:DeleteDBSnapshot", on=_on_rds(SNAPSHOTS)),
     ),
+    asks=_asks,
     remarks=_remarks,
 )

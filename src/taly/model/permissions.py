@@ -59,14 +59,30 @@ class Ask:
     component: str
     action: str
     resource: str
-    """ARN; its account may be `*`: the caller's own."""
+    """ARN; its account may be `*`: the caller's own. So may its region: that of AWS_REGION."""
     region: str
+    passed_to: str = ""
+    """Of iam:PassRole: the service that the role is passed to (condition iam:PassedToService)."""
+    only_if: str = ""
+    """When the step needs it at all, in words; empty = always."""
 
     def of_account(self, account: str) -> "Ask":
         """The same with the account filled in: a question names a resource, and no pattern."""
+        return self._with(4, account)
+
+    def in_region(self, region: str) -> "Ask":
+        """The same with the region filled in, where it names none."""
+        return self._with(3, region) if region else self
+
+    @property
+    def is_anywhere(self) -> bool:
+        """Whether its region is not known: a policy that names one would seem to forbid it."""
+        return self.resource.split(":")[3:4] == [ANY]
+
+    def _with(self, place: int, text: str) -> "Ask":
         parts = self.resource.split(":")
-        if len(parts) > 4 and parts[4] == ANY:
-            parts[4] = account
+        if len(parts) > 5 and parts[place] == ANY:
+            parts[place] = text
         return replace(self, resource=":".join(parts))
 
 
@@ -91,6 +107,16 @@ class Needs:
     """What a step that writes calls on AWS, for preflight to ask whether it is allowed."""
     remarks: Callable[[Iterable[Component], str], Iterator[str]] = _no_remarks
     """What a reader should know besides; takes this provider's components."""
+
+
+def reads(sid: str, *actions: str, on: Resources) -> Grant:
+    """What looking takes."""
+    return Grant(sid=sid, part="read", actions=actions, resources=on)
+
+
+def writes(sid: str, *actions: str, on: Resources) -> Grant:
+    """What a rollback takes besides."""
+    return Grant(sid=sid, part="write", actions=actions, resources=on)
 
 
 def any_resource(component: Component, region: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taly.aws import AwsClients, aws_errors
-from taly.errors import TalyError
+from taly.errors import TalyError, VendorRefused
 from taly.model.permissions import Ask
 
 READ_TIMEOUT_S = 8.0
@@ -71,10 +71,17 @@ def principal_of(caller: str) -> str | None:
 
 
 def _alike(asks: list[Ask]) -> Iterator[list[Ask]]:
-    """Those of one service together: a question names actions and resources, and asks for all."""
-    services = dict.fromkeys(ask.action.partition(":")[0] for ask in asks)
-    for service in services:
-        yield [ask for ask in asks if ask.action.startswith(f"{service}:")]
+    """Those of one service together: a question names actions and resources, and asks for all.
+
+    What a role is passed to is said once for the whole question.
+    """
+    together = dict.fromkeys(map(_together, asks))
+    for one in together:
+        yield [ask for ask in asks if _together(ask) == one]
+
+
+def _together(ask: Ask) -> tuple[str, str]:
+    return ask.action.partition(":")[0], ask.passed_to
 
 
 def _denied(clients: AwsClients, region: str, principal: str, asks: list[Ask]) -> Iterator[Denied]:
@@ -84,12 +91,29 @@ def _denied(clients: AwsClients, region: str, principal: str, asks: list[Ask]) -
             PolicySourceArn=principal,
             ActionNames=sorted({ask.action for ask in asks}),
             ResourceArns=sorted({ask.resource for ask in asks}),
+            **_condition(asks[0].passed_to),
         )
         said = dict(one for page in pages for one in _decisions(page["EvaluationResults"]))
     for ask in asks:
-        decision, certain = said.get((ask.action, ask.resource), ("allowed", True))
+        decision, certain = said.get((ask.action, ask.resource), ("", False))
+        if not decision:  # an answer that is left out is no yes
+            raise VendorRefused(
+                f"IAM said nothing of {ask.action} on {ask.resource}", reference="iam-no-answer"
+            )
         if decision != "allowed":
             yield Denied(ask=ask, principal=principal, certain=certain)
+
+
+def _condition(passed_to: str) -> dict[str, Any]:
+    """What the question says of the request besides; a policy for PassRole hangs on it."""
+    if not passed_to:
+        return {}
+    entry = {
+        "ContextKeyName": "iam:PassedToService",
+        "ContextKeyType": "string",
+        "ContextKeyValues": [passed_to],
+    }
+    return {"ContextEntries": [entry]}
 
 
 def _decisions(

@@ -5,10 +5,21 @@ Which actions can be narrowed to what is from the Service Authorization Referenc
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from taly.model.environment import Component
-from taly.model.permissions import Ask, Grant, Needs, any_resource, arn, region_of
+from taly.model.permissions import (
+    Ask,
+    Needs,
+    any_resource,
+    arn,
+    partition,
+    reads,
+    region_of,
+    writes,
+)
 from taly.model.plan import Step
+from taly.providers.apprunner.identifiers import Identifier
 
 
 def _service(component: Component, region: str) -> Iterator[str]:
@@ -22,54 +33,55 @@ def _repositories(component: Component, region: str) -> Iterator[str]:
     yield arn("ecr", region_of(component, region), "repository/*")
 
 
+TAGGED = "where a service refuses a digest"
+
+BUILD = "build.apprunner.amazonaws.com"
+"""Takes on the role that may pull the image: UpdateService passes it again each time."""
+
+
 def _asks(step: Step) -> Iterator[Ask]:
-    yield Ask(
-        component=step.component,
-        action="apprunner:UpdateService",
-        resource=step.address["arn"],
-        region=step.address["region"],
-    )
+    region, address = step.address["region"], step.address
+    ask = partial(Ask, component=step.component, region=region)
+    yield ask(action="apprunner:UpdateService", resource=address["arn"])
+    if role := address.get("role"):
+        yield ask(action="iam:PassRole", resource=role, passed_to=BUILD)
+    in_ecr = Identifier(repository=address.get("repository", "")).in_ecr
+    if "registryId" in in_ecr:
+        place = f"{region}:{in_ecr['registryId']}:repository/{in_ecr['repositoryName']}"
+        resource = f"arn:{partition(region)}:ecr:{place}"
+        yield ask(action="ecr:PutImage", resource=resource, only_if=TAGGED)
 
 
 def _remarks(components: Iterable[Component], region: str) -> Iterator[str]:
     yield "images may lie in any repository of the region; narrow it to yours"
-    yield "ecr:PutImage is used only where a service refuses a digest, to tag the image"
+    yield f"ecr:PutImage is used only {TAGGED}, to tag the image"
 
 
 NEEDS = Needs(
     grants=(
-        Grant(
-            sid="ReadServices",
-            part="read",
-            actions=("apprunner:DescribeService", "apprunner:ListOperations"),
-            resources=_service,
+        reads(
+            "ReadServices",
+            "apprunner:DescribeService",
+            "apprunner:ListOperations",
+            on=_service,
         ),
-        Grant(
-            sid="FindServices",
-            part="read",
-            actions=("apprunner:ListServices", "cloudtrail:LookupEvents"),
-            resources=any_resource,
+        reads(
+            "FindServices",
+            "apprunner:ListServices",
+            "cloudtrail:LookupEvents",
+            on=any_resource,
         ),
-        Grant(
-            sid="ReadImages",
-            part="read",
-            actions=("ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetLifecyclePolicy"),
-            resources=_repositories,
+        reads(
+            "ReadImages",
+            "ecr:BatchGetImage",
+            "ecr:DescribeImages",
+            "ecr:GetLifecyclePolicy",
+            on=_repositories,
         ),
-        Grant(
-            sid="RollBackServices",
-            part="write",
-            actions=("apprunner:UpdateService",),
-            resources=_service,
-        ),
-        Grant(
-            sid="TagImages",
-            part="write",
-            actions=("ecr:PutImage",),
-            resources=_repositories,
-        ),
+        writes("RollBackServices", "apprunner:UpdateService", on=_service),
+        writes("TagImages", "ecr:PutImage", on=_repositories),
     ),
-    passes_roles_to="build.apprunner.amazonaws.com",  # the image's access role
+    passes_roles_to=BUILD,
     asks=_asks,
     remarks=_remarks,
 )

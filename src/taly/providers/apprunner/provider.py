@@ -93,6 +93,7 @@ class AppRunnerProvider:
                 "service": str(look.service["ServiceName"]),
                 "repository": look.identifier.repository,
                 "tracking": tracking,
+                "role": _role(look),
             },
             auto_deploy=look.auto_deploy,
             in_flight=tuple(_in_flight(look, records)),
@@ -246,6 +247,11 @@ class AppRunnerProvider:
         env = self._environ
         named = component.settings.get("region")
         return named or env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or ""
+
+
+def _role(look: Look) -> str:
+    """The role with which App Runner pulls the image: each update passes it on; empty = none."""
+    return str(look.source.get("AuthenticationConfiguration", {}).get("AccessRoleArn", ""))
 
 
 def _setting(component: Component, name: str) -> str:

@@ -7,7 +7,7 @@ Which actions can be narrowed to what is from the Service Authorization Referenc
 from collections.abc import Iterable, Iterator
 
 from taly.model.environment import Component
-from taly.model.permissions import ANY, Ask, Grant, Needs, arn, partition, region_of
+from taly.model.permissions import ANY, Ask, Needs, arn, partition, reads, region_of, writes
 from taly.model.plan import Step, StepKind
 
 PARAMETER = "parameter/serverless-framework/deployment/s3-bucket"
@@ -64,41 +64,31 @@ def _remarks(components: Iterable[Component], region: str) -> Iterator[str]:
 
 NEEDS = Needs(
     grants=(
-        Grant(
-            sid="ReadStacks",
-            part="read",
-            actions=(
-                "cloudformation:DescribeChangeSet",
-                "cloudformation:DescribeStackEvents",
-                "cloudformation:DescribeStacks",
-                "cloudformation:GetTemplate",
-                "cloudformation:ListChangeSets",
-                "cloudformation:ListStackResources",
-            ),
-            resources=_stack,
+        reads(
+            "ReadStacks",
+            "cloudformation:DescribeChangeSet",
+            "cloudformation:DescribeStackEvents",
+            "cloudformation:DescribeStacks",
+            "cloudformation:GetTemplate",
+            "cloudformation:ListChangeSets",
+            "cloudformation:ListStackResources",
+            on=_stack,
         ),
-        Grant(
-            sid="ReadFunctions",
-            part="read",
-            actions=("lambda:GetFunctionConfiguration",),
-            resources=_functions,
-        ),
-        Grant(sid="ListArtifacts", part="read", actions=("s3:ListBucket",), resources=_bucket),
-        Grant(sid="ReadArtifacts", part="read", actions=("s3:GetObject",), resources=_objects),
-        Grant(sid="FindBucket", part="read", actions=("ssm:GetParameter",), resources=_parameter),
-        Grant(
-            sid="RollBackStacks",
-            part="write",
-            actions=(
-                "cloudformation:ContinueUpdateRollback",
-                "cloudformation:CreateChangeSet",
-                "cloudformation:DeleteChangeSet",
-                "cloudformation:ExecuteChangeSet",
-            ),
-            resources=_stack,
+        reads("ReadFunctions", "lambda:GetFunctionConfiguration", on=_functions),
+        reads("ListArtifacts", "s3:ListBucket", on=_bucket),
+        reads("ReadArtifacts", "s3:GetObject", on=_objects),
+        reads("FindBucket", "ssm:GetParameter", on=_parameter),
+        writes(
+            "RollBackStacks",
+            "cloudformation:ContinueUpdateRollback",
+            "cloudformation:CreateChangeSet",
+            "cloudformation:DeleteChangeSet",
+            "cloudformation:ExecuteChangeSet",
+            on=_stack,
         ),
     ),
-    passes_roles_to="cloudformation.amazonaws.com",  # the stack's service role
     asks=_asks,
     remarks=_remarks,
 )
+"""No iam:PassRole: taly names no role, and CloudFormation then takes the stack's own, which the
+caller need not be allowed to pass (API reference, CreateChangeSet, RoleARN)."""
