@@ -164,13 +164,15 @@ def _models() -> Any:
     """Reads AWS's descriptions of its services, each once for all sessions; holds nothing else."""
     from botocore.loaders import Loader
 
-    class Models(Loader):  # type: ignore[misc]  # botocore has no types
-        def list_available_services(self, type_name: str) -> list[str]:
-            """Every folder there is; botocore looks into all four hundred, for 40 ms a command."""
-            paths = [Path(path) for path in self.search_paths]
-            return [one.name for path in paths if path.is_dir() for one in path.iterdir()]
+    models = Loader()
 
-    return Models()
+    def folders(type_name: str) -> list[str]:
+        """Every folder there is; botocore looks into all four hundred, for 40 ms a command."""
+        paths = [Path(path) for path in models.search_paths]
+        return [one.name for path in paths if path.is_dir() for one in path.iterdir()]
+
+    models.list_available_services = folders
+    return models
 
 
 MALFORMED = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError)

@@ -13,9 +13,8 @@ MAX_VALUES = 50_000
 
 _Fast: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-
-class _TolerantLoader(_Fast):  # type: ignore[misc]  # which of the two is known when it runs
-    """YAML as CloudFormation writes it: `!Ref`, `!Sub` and their kind are read as plain values."""
+_TolerantLoader: type[Any] = type("_TolerantLoader", (_Fast,), {})
+"""YAML as CloudFormation writes it: `!Ref`, `!Sub` and their kind are read as plain values."""
 
 
 def _any_tag(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:

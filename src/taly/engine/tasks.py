@@ -21,7 +21,8 @@ MAX_THREADS = 96
 TICK_S = 0.25
 """The longest that a due job may go unnoticed, in the clock's seconds."""
 
-_Started = tuple[Job[object], Callable[[object], None]]
+_Turn = Callable[[], float | None]
+"""Runs a job until it waits: for how long, or None once it has ended and its end was heard."""
 
 
 def run_alone(job: Job[Result], clock: Clock) -> Result:
@@ -53,8 +54,8 @@ class Tasks:
     def __init__(self, clock: Clock, max_threads: int = MAX_THREADS) -> None:
         self._clock = clock
         self._max_threads = max_threads
-        self._ready: queue.SimpleQueue[_Started | None] = queue.SimpleQueue()
-        self._waiting: list[tuple[float, int, _Started]] = []
+        self._ready: queue.SimpleQueue[_Turn | None] = queue.SimpleQueue()
+        self._waiting: list[tuple[float, int, _Turn]] = []
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._work = threading.Event()
@@ -64,7 +65,17 @@ class Tasks:
 
     def spawn(self, job: Job[Result], then: Callable[[Result | BaseException], None]) -> None:
         """Begin a job; `then` gets its result, or what it raised, in the job's last thread."""
-        self._make_ready((job, then))  # type: ignore[arg-type]  # one job's own pair fits
+
+        def turn() -> float | None:
+            try:
+                return next(job)
+            except StopIteration as end:
+                then(end.value)
+            except BaseException as error:
+                then(error)
+            return None
+
+        self._make_ready(turn)
 
     def close(self) -> None:
         """Begin nothing more; jobs that wait are dropped, those that run end unheard."""
@@ -79,11 +90,11 @@ class Tasks:
     def _thread(self, target: Callable[[], None]) -> None:
         threading.Thread(target=target, daemon=True, name="taly-engine").start()
 
-    def _make_ready(self, started: _Started) -> None:
+    def _make_ready(self, turn: _Turn) -> None:
         with self._lock:
             if self._closed:
                 return
-            self._ready.put(started)
+            self._ready.put(turn)
             if self._ready.qsize() <= self._idle or self._threads >= self._max_threads:
                 return
             self._threads += 1
@@ -100,26 +111,22 @@ class Tasks:
         while True:
             with self._lock:
                 self._idle += 1
-            started = self._ready.get()
+            turn = self._ready.get()
             with self._lock:
                 self._idle -= 1
-            if started is None:
+            if turn is None:
                 return
-            self._advance(started)
+            self._advance(turn)
 
-    def _advance(self, started: _Started) -> None:
-        job, then = started
-        try:
-            due = self._clock.monotonic() + next(job)
-        except StopIteration as end:
-            then(end.value)
-        except BaseException as error:
-            then(error)
-        else:
-            with self._lock:
-                if not self._closed:
-                    heapq.heappush(self._waiting, (due, next(self._numbers), started))
-            self._work.set()
+    def _advance(self, turn: _Turn) -> None:
+        began = self._clock.monotonic()
+        wait_s = turn()
+        if wait_s is None:
+            return
+        with self._lock:
+            if not self._closed:
+                heapq.heappush(self._waiting, (began + wait_s, next(self._numbers), turn))
+        self._work.set()
 
     def _keep_time(self) -> None:
         while not self._closed:
@@ -131,8 +138,8 @@ class Tasks:
                 left = self._waiting[0][0] - now if self._waiting else None
                 if left is None:
                     self._work.clear()
-            for started in due:
-                self._make_ready(started)
+            for turn in due:
+                self._make_ready(turn)
             if left is None:
                 self._work.wait()
             else:

@@ -3,7 +3,8 @@
 https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -146,15 +147,14 @@ class Rds:
             getattr(client, method)(**given)
 
 
-class hinted:  # noqa: N801  # it is used as a word: `with hinted():`
-    """Adds to a refusal of RDS what a tired person can do about it."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
-        if isinstance(error, VendorRefused) and not error.hint:
-            error.hint = HINTS.get(error.reference, "")
+@contextmanager
+def hinted() -> Iterator[None]:
+    """Add to a refusal of RDS what a tired person can do about it."""
+    try:
+        yield
+    except VendorRefused as error:
+        error.hint = error.hint or HINTS.get(error.reference, "")
+        raise
 
 
 def beside(like: Instance) -> dict[str, Any]:
