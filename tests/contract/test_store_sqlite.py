@@ -106,6 +106,43 @@ def test_a_file_that_somebody_keeps_locked_is_said(
     store.close()
 
 
+def test_who_opens_a_new_file_waits_for_others_that_open_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself refuses at once to switch to a log while another is about to."""
+    path = tmp_path / "taly.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("begin immediate")
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            other.execute("commit")
+
+    monkeypatch.setattr("taly.engine.store.sqlite.time.sleep", wait)
+    store = open_store(path)
+    assert len(waits) == 3
+    assert store._database._connection.execute("pragma journal_mode").fetchone()[0] == "wal"
+    other.close()
+    store.close()
+
+
+@pytest.mark.parametrize("locking", ["begin immediate", "begin; select * from sqlite_master"])
+def test_who_keeps_a_new_file_for_ever_is_named(
+    locking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taly.engine.store.sqlite.BUSY_TIMEOUT_S", 0.05)
+    path = tmp_path / "taly.db"
+    other = sqlite3.connect(path, isolation_level=None)
+    for statement in locking.split("; "):
+        other.execute(statement).fetchall()
+    with pytest.raises(OutcomeUnknown) as refusal:
+        open_store(path)
+    assert refusal.value.reference == "store-locked"
+    other.close()
+
+
 def test_an_unknown_address_is_refused() -> None:
     with pytest.raises(UsageError) as refusal:
         open_store("mysql://host/db")

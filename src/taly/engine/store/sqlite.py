@@ -4,6 +4,7 @@ import errno
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,8 @@ from taly.engine.store.database import (
 from taly.errors import OutcomeUnknown, UsageError
 
 BUSY_TIMEOUT_S = 30.0
+LOOK_S = 0.01
+"""Real seconds after which a new file is tried again that somebody else switches."""
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 
 
@@ -45,13 +48,27 @@ class SqliteDatabase:
 
     def _prepare(self) -> None:
         ask = self._connection.execute
-        if ask("pragma journal_mode").fetchone()[0] != "wal":
-            ask("pragma journal_mode = wal")
+        self._keep_a_log()
         # An intent must have reached the disk before the vendor is called.
         ask("pragma synchronous = full")
         ask("pragma fullfsync = on")
         if self._version() != SCHEMA_VERSION:
             self.run(self._upgrade, again=True)
+
+    def _keep_a_log(self) -> None:
+        """Switch a new file to a write-ahead log.
+
+        SQLite does not wait here for another who is about to do so too: both hold the file for
+        reading, so waiting could last for ever. https://www.sqlite.org/c3ref/busy_handler.html
+        """
+        ask, last = self._connection.execute, time.monotonic() + BUSY_TIMEOUT_S
+        while ask("pragma journal_mode").fetchone()[0] != "wal":
+            try:
+                ask("pragma journal_mode = wal")
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > last:
+                    raise
+                time.sleep(LOOK_S)
 
     def _version(self) -> int:
         found = self._connection.execute(
@@ -119,7 +136,7 @@ def _make(path: Path) -> None:
 
 def _told(error: sqlite3.DatabaseError, path: Path) -> OutcomeUnknown:
     """The error in words that say what to mend: https://www.sqlite.org/rescode.html."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = _code(error)
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
         return OutcomeUnknown(
             f"the store cannot be written ({error}); nothing is done that cannot be written down "
@@ -127,7 +144,7 @@ def _told(error: sqlite3.DatabaseError, path: Path) -> OutcomeUnknown:
             reference="store-full",
             hint="df, then the same again",
         )
-    if code == sqlite3.SQLITE_BUSY:
+    if _is_busy(error):
         return OutcomeUnknown(
             f"another process has kept the store locked for {BUSY_TIMEOUT_S:.0f} s: end it if it "
             "is frozen; nothing is done that cannot be written down there first",
@@ -135,6 +152,14 @@ def _told(error: sqlite3.DatabaseError, path: Path) -> OutcomeUnknown:
             hint=f"fuser {path}, then the same again",
         )
     return unreachable(error)
+
+
+def _is_busy(error: sqlite3.DatabaseError) -> bool:
+    return _code(error) == sqlite3.SQLITE_BUSY
+
+
+def _code(error: sqlite3.DatabaseError) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 class _Statements:
