@@ -156,9 +156,16 @@ class Execution:
         provider = self._providers[step.provider]
         if step.kind is StepKind.VERIFY:
             return verify(step, provider=provider, clock=clock, http=http, pen=pen)
-        past = self._fold.step(step.id).attempt
-        run_id = self.journal.lease.run_id
-        return reconcile(step, run_id=run_id, provider=provider, clock=clock, pen=pen, past=past)
+        so_far = self._fold.step(step.id)
+        return reconcile(
+            step,
+            run_id=self.journal.lease.run_id,
+            provider=provider,
+            clock=clock,
+            pen=pen,
+            past=so_far.attempt,
+            was_unknown=so_far.phase is StepPhase.UNKNOWN,
+        )
 
     def _hear(self, tasks: Spawner, about: str, said: object) -> None:
         if about == "cancel":

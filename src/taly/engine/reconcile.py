@@ -10,6 +10,9 @@ For every step that writes, in this order:
 5. Do not trust reads for the settle time after acting; then poll until wanted.
 6. Append a fenced end.
 
+Where no look can ever tell whether our write did what was wanted, the end is "unknown", at once: a
+person looks, and `taly resume` sends the write once more, which makes it certain.
+
 Each clause was found necessary by killing processes at random: without 2 and 5, where reads lag,
 a third of the steps wrote twice. docs/adr/0001 has the figures.
 """
@@ -18,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, Protocol, assert_never
 
+from taly.engine.deadline import Certain, too_late
 from taly.engine.tasks import Job
 from taly.errors import Interrupted, TalyError, VendorError, VendorRefused, VendorUnavailable
 from taly.model.events import (
@@ -32,7 +36,17 @@ from taly.model.events import (
     StepUnknown,
 )
 from taly.model.plan import Step
-from taly.model.ports import Attempt, Clock, Failed, InFlight, Other, Probe, Provider, Wanted
+from taly.model.ports import (
+    Attempt,
+    Clock,
+    Failed,
+    InFlight,
+    Other,
+    Probe,
+    Provider,
+    Unclear,
+    Wanted,
+)
 
 CANCELLED = "step-cancelled"
 MAX_SENDS = 3
@@ -80,14 +94,22 @@ class Pen(Protocol):
 
 
 def reconcile(
-    step: Step, *, run_id: str, provider: Provider, clock: Clock, pen: Pen, past: Attempt | None
+    step: Step,
+    *,
+    run_id: str,
+    provider: Provider,
+    clock: Clock,
+    pen: Pen,
+    past: Attempt | None,
+    was_unknown: bool = False,
 ) -> Job[End]:
     """Bring the component to what the step wants; returns the event that ended it, appended.
 
-    `past` is the write that an earlier process made, or may have made, for this step.
+    `past` is the write that an earlier process made, or may have made, for this step;
+    `was_unknown`: an earlier process ended it as unknown, and somebody has resumed it since.
     """
     pen.append(StepStarted(step=step.id))
-    work = _Reconciliation(step, f"{run_id}:{step.id}", provider, clock, pen, past)
+    work = _Reconciliation(step, f"{run_id}:{step.id}", provider, clock, pen, past, was_unknown)
     try:
         end = yield from work.run()
     except Interrupted as stop:
@@ -110,6 +132,7 @@ class _Reconciliation:
         clock: Clock,
         pen: Pen,
         attempt: Attempt | None,
+        was_unknown: bool,
     ) -> None:
         self._step, self._key, self._provider = step, key, provider
         self._clock, self._pen, self._attempt = clock, pen, attempt
@@ -121,6 +144,7 @@ class _Reconciliation:
         self._sends = 0
         self._answered = bool(attempt and attempt.receipt)
         """Whether the vendor said yes to our write: then it is never sent again."""
+        self._was_unknown = was_unknown
         self._wrote = attempt is not None
         """Whether a write of ours may have been applied."""
         self._adopted = False
@@ -141,7 +165,7 @@ class _Reconciliation:
             if self._landed_just_now(seen):
                 self._settle()
                 continue
-            end = self._judge(seen)
+            end = self._judge_unclear(seen) if isinstance(seen, Unclear) else self._judge(seen)
             if end is not None:
                 return end
             if self._may_act(seen):
@@ -176,7 +200,7 @@ class _Reconciliation:
         except (VendorUnavailable, VendorRefused) as error:
             return error
 
-    def _judge(self, seen: Probe | VendorError) -> End | None:
+    def _judge(self, seen: Certain | VendorError) -> End | None:
         """The step's end, if this ends it."""
         match seen:
             case Wanted():
@@ -205,8 +229,28 @@ class _Reconciliation:
                     return self._failed_by(self._refusal)
             case _:
                 assert_never(seen)
-        if self._clock.monotonic() - self._started >= self._step.deadline_s:
-            return self._too_late(seen)
+        if self._late:
+            return too_late(self._step, seen, answered=self._answered, wrote=self._wrote)
+        return None
+
+    @property
+    def _late(self) -> bool:
+        return self._clock.monotonic() - self._started >= self._step.deadline_s
+
+    def _judge_unclear(self, seen: Unclear) -> End | None:
+        """Before a write it is as good as elsewhere: the write makes it certain."""
+        if self._refusal is not None and not self._wrote:
+            return self._failed_by(self._refusal)
+        if self._refusal is not None and self._was_unknown:
+            failed = self._failed_by(self._refusal)
+            return replace(failed, reason=f"{seen.why}. Sent once more: {failed.reason}")
+        if self._may_act(seen):
+            return None
+        if self._late or (self._wrote and seen.for_good):
+            again = "sends the change once more, which makes it certain"
+            helps = f". `taly resume {self._run_id}` {again}" if seen.for_good else ""
+            return StepUnknown(step=self._step.id, reason=seen.why + helps)
+        self._progress(seen.why)
         return None
 
     def _landed_just_now(self, seen: Probe | VendorError) -> bool:
@@ -247,40 +291,16 @@ class _Reconciliation:
         else:
             self._progress(f"waits for another operation: {seen.what or seen.operation}")
 
-    def _too_late(self, seen: Probe | VendorError) -> StepFailed | StepUnknown:
-        """What is said at the deadline. Clause 3: what is in flight elsewhere is never stacked."""
-        after = f"after {self._step.deadline_s:.0f} s"
-        match seen:
-            case Other():
-                said = "the vendor accepted the change, and " if self._answered else ""
-                return StepFailed(
-                    step=self._step.id,
-                    reason=f"{said}{after} the component is still not as wanted",
-                    reference="not-as-wanted",
-                    hint="taly status",
-                    evidence=seen.evidence,
-                )
-            case InFlight(same_target=False) if not self._wrote:
-                return StepFailed(
-                    step=self._step.id,
-                    reason=f"another operation is still in flight {after}: "
-                    f"{seen.what or seen.operation}; nothing was sent",
-                    reference="operation-in-flight",
-                    hint="taly status",
-                    evidence=seen.evidence,
-                )
-            case InFlight():
-                reason = f"still in flight {after}: {seen.what or seen.operation}"
-            case VendorError():
-                reason = f"the vendor cannot be asked {after}: {seen.message}"
-            case _:
-                raise AssertionError(f"unreachable: {seen} ends a step before its deadline")
-        return StepUnknown(step=self._step.id, reason=reason)
-
     # Acting
 
     def _may_act(self, seen: Probe | VendorError) -> bool:
-        """Clause 4: only when the component is at rest elsewhere, and no write was accepted."""
+        """Clause 4: only when the component is at rest elsewhere, and no write was accepted.
+
+        Where nobody can know what came of a write, somebody resumed the step for one more.
+        """
+        if isinstance(seen, Unclear):
+            resumed = self._was_unknown and seen.for_good and self._sends == 0
+            return not self._wrote or resumed
         return isinstance(seen, Other) and not self._answered
 
     def _act(self) -> StepFailed | None:

@@ -20,7 +20,7 @@ from taly.errors import TalyError, VendorError, VendorUnavailable
 from taly.model.environment import HealthCheck
 from taly.model.events import StepDone, StepFailed, StepProgressed, StepStarted, StepUnknown
 from taly.model.plan import Step
-from taly.model.ports import Clock, Failed, InFlight, Other, Probe, Provider, Wanted
+from taly.model.ports import Clock, Failed, InFlight, Other, Probe, Provider, Unclear, Wanted
 from taly.transport import untrusted
 
 REFERENCE = "verification-failed"
@@ -144,6 +144,8 @@ def _vendor_says_no(step: Step, seen: Probe | VendorError) -> End:
                 if seen.state.get(key) != wanted
             ]
             return _failed(step, "; ".join(differs) or "the vendor shows another state")
+        case Unclear():
+            return _failed(step, seen.why)
         case Failed():
             return _failed(step, seen.reason)
         case InFlight():

@@ -68,7 +68,20 @@ class Failed:
     kind: Literal["failed"] = "failed"
 
 
-Probe = Wanted | InFlight | Other | Failed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unclear:
+    """The component is at rest, and what the vendor tells leaves open whether it is as wanted."""
+
+    state: State
+    why: str
+    """What is not known and why, and where a person can look."""
+    for_good: bool
+    """Whether no later look can tell; else a record may still come, and is waited for."""
+    evidence: tuple[Evidence, ...]
+    kind: Literal["unclear"] = "unclear"
+
+
+Probe = Wanted | InFlight | Other | Unclear | Failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
