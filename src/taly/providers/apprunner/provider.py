@@ -17,10 +17,11 @@ from taly.model.ports import (
     Probe,
     Say,
     StepOptions,
+    Unclear,
     Wanted,
     silent,
 )
-from taly.model.release import Confidence, Deployment, Observed, Operation, State
+from taly.model.release import Deployment, Observed, Operation, State
 from taly.planning.forecast import forecast_from
 from taly.providers.apprunner import configuration, judging
 from taly.providers.apprunner.facts import Look, Records
@@ -34,6 +35,7 @@ from taly.providers.apprunner.identifiers import (
 )
 from taly.providers.apprunner.observing import Histories, blocked_by
 from taly.providers.apprunner.reading import DENIED, Reader
+from taly.providers.apprunner.serving import Serving
 from taly.providers.apprunner.writing import (
     chosen_identifier,
     require_image,
@@ -184,7 +186,7 @@ class AppRunnerProvider:
         reader = self._reader(region)
         look = reader.look(step.address["arn"], since=self._clock.now())
         require_running(look)
-        live = "" if "identifier" in step.wanted else self._live_digest(reader, look)
+        live = "" if "identifier" in step.wanted else self._serving(reader, look).digest
         require_image(step, live)
         identifier = chosen_identifier(step, look, live, reader)
         auto = bool(step.wanted.get("auto_deploy", look.auto_deploy))
@@ -213,11 +215,21 @@ class AppRunnerProvider:
         sent = self._sent.get(attempt.key, "") if attempt and attempt.receipt else ""
         if changed := judging.changed_besides(attempt, look, sent):
             return Failed(reason=changed, evidence=evidence)
-        digest = self._live_digest(reader, look) if "image" in step.wanted else ""
+        serving = self._serving(reader, look) if "image" in step.wanted else None
+        digest = serving.digest if serving else ""
         state = _state(look, digest)
-        if look.status != "RUNNING" or not self._matches(step.wanted, state, digest, reader):
+        if look.status != "RUNNING":
             return Other(state=state, evidence=evidence)
-        return Wanted(state={key: state[key] for key in step.wanted}, evidence=evidence)
+        if self._matches(step.wanted, state, digest, reader):
+            return Wanted(state={key: state[key] for key in step.wanted}, evidence=evidence)
+        goal = parse_identifier(str(step.wanted.get("image", ""))).digest
+        if serving and serving.may_be(goal):
+            would_be = _state(look, goal)
+            if self._matches(step.wanted, would_be, goal, reader):
+                return Unclear(
+                    state=state, why=serving.why, for_good=serving.for_good, evidence=evidence
+                )
+        return Other(state=state, evidence=evidence)
 
     def _matches(self, wanted: State, state: State, digest: str, reader: Reader) -> bool:
         if any(state[key] != wanted[key] for key in wanted if key != "identifier"):
@@ -228,14 +240,13 @@ class AppRunnerProvider:
         tagged = self._now_tagged(reader, parse_identifier(goal))
         return judging.same_identifier(str(state["identifier"]), goal, digest, tagged)
 
-    def _live_digest(self, reader: Reader, look: Look) -> str:
-        """The digest that serves, by the history rule; empty when that is not certain."""
+    def _serving(self, reader: Reader, look: Look) -> Serving:
+        """The digest that serves, by the history rule, or those that may."""
         if look.identifier.digest and look.at_rest:
             records = Records()  # a digest is final: nothing else needs to be asked
         else:
             records = reader.records(str(look.service["ServiceArn"]), look.identifier)
-        newest = Histories("", look, records).newest
-        return "" if newest.confidence is Confidence.AMBIGUOUS else newest.digest
+        return Serving.of(Histories("", look, records).newest, look, records)
 
     def _now_tagged(self, reader: Reader, identifier: Identifier) -> str:
         return reader.tag_digest(identifier) if identifier.tag else ""
