@@ -5,6 +5,7 @@ import pytest
 from tests.contract.carry_stage import Stage, finish, side_url, stage
 
 from taly.database.carry import Carry, ProofFailed, can_carry
+from taly.database.carry.earlier import Earlier
 from taly.database.carry.scratch import NO_PLACE
 
 __all__ = ["side_url", "stage"]
@@ -227,7 +228,7 @@ def test_the_other_direction_brings_back_what_was_written_since(stage: Stage) ->
         if row.kind == "row" and row.base is None
     ]
     back = undo.correspondence({("t", "word"): ("v", "")})
-    done = undo.run(back, absent=absent)
+    done = undo.run(back, earlier=Earlier(absent=absent))
     assert undo.side("SELECT * FROM t WHERE id IN (1, 2, 30, 31) ORDER BY id") == [
         (1, "later", 5),
         (30, "bad", 1),

@@ -103,8 +103,9 @@ class Applying:
         v, m, o, d = (self.scratch.at(kind, work) for kind in "vmod")
         table = f"{work.target_only}{q(*work.target)}"
         if not work.key:
-            run(self.target, f"INSERT INTO {o} SELECT t.*, NULL FROM {table} t")
-            run(self.target, f"DELETE FROM {table} t")
+            others = f"{self.scratch.at('c', work)} c WHERE (t.tableoid, t.ctid) = (c.part, c.at)"
+            run(self.target, f"INSERT INTO {o} SELECT t.*, NULL FROM {table} t, {others}")
+            run(self.target, f"DELETE FROM {table} t USING {others}")
             return
         run(
             self.target,
@@ -121,17 +122,9 @@ class Applying:
 
     def _keep_mass(self, work: Work) -> None:
         """Without a key: rows that went with very many others stay."""
-        d, o, s = (self.scratch.at(kind, work) for kind in "dos")
-        if not number(self.target, f"SELECT count(*) FROM {d} WHERE verdict = 'mass'"):
-            return
-        hashed = there_hash(self.works, work)
-        missing = (
-            f'SELECT t.* FROM (SELECT t.*, {hashed} AS "taly h",'
-            f' row_number() OVER (PARTITION BY {hashed}) AS "taly r" FROM {o} t) t'
-            f' LEFT JOIN (SELECT h, count(*) AS n FROM {s} GROUP BY h) l ON l.h = t."taly h"'
-            ' WHERE t."taly r" > coalesce(l.n, 0)'
-        )
-        self.keep_keyless(work, missing, MASS)
+        d, o = self.scratch.at("d", work), self.scratch.at("o", work)
+        if number(self.target, f"SELECT count(*) FROM {d} WHERE verdict = 'mass'"):
+            self.keep_keyless(work, f"SELECT t.* FROM {o} t", MASS)
 
     def keep_keyless(self, work: Work, query: str, why: str) -> None:
         """Bring old rows of a table without a key back, and say that live has them no more."""

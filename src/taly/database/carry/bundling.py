@@ -95,7 +95,8 @@ def _parts(
     query = f"SELECT r.k, r.x, r.xd, {base} FROM {scratch.at('p', work)} r{join}"
     for key, values, flags, there in _stream(target, query):
         if not work.key:
-            file.add("columns", values, why=PARTS_KEYLESS)
+            live, carried = values[: len(work.live)], values[len(work.live) :]
+            file.add("columns", live, why=PARTS_KEYLESS, base=_named(work, carried or None))
             continue
         chosen = [i for i, flag in enumerate(flags) if flag]
         known = _named(work, there) or {}

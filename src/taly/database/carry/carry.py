@@ -1,7 +1,7 @@
 """Bring what was written to one database into another, in passes, and prove it."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from taly.database.carry import bundling, objects, sequences
 from taly.database.carry.blocking import lock
 from taly.database.carry.capture import Capture, install, remove
 from taly.database.carry.counting import UNLIMITED, Budget, Span, assert_counts, table_proof
+from taly.database.carry.earlier import NOTHING_EARLIER, Earlier, note
 from taly.database.carry.foreign import Reference, read_references
 from taly.database.carry.model import Passed, Proof, Since
 from taly.database.carry.moving import Move
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 CHANGED_BUDGET_S, REST_BUDGET_S = 1.0, 0.2
 """How long tables are counted while writers wait: those that changed since all were counted, just
 before, and the others, of which the capture says that nobody has written to them."""
-Row = Mapping[str, str | None]
-"""Column → its value as text."""
 MAY_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')::int"
 OWN = "SELECT pg_current_xact_id()::text::bigint"
 XID = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
@@ -53,20 +52,16 @@ class Carry:
         name: str,
         say: Say = silent,
         schema_of_ledger: str,
-        absent: Iterable[tuple[Name, Sequence[str]]] = (),
-        otherwise: Iterable[tuple[Name, Row, Row]] = (),
+        earlier: Earlier = NOTHING_EARLIER,
     ) -> None:
         """Nothing is opened yet. `name` names what is made on the server.
 
-        `since` = None compares everything. `absent`: tables and keys of the target that
-        the source never had, so that nobody has deleted them (an undo: what the way back rescued).
-        `otherwise`, for comparisons: table and key columns of the target, and the values with which
-        the way back left that row in the source. Who reads so still was not written to since.
+        `since` = None compares everything. `earlier`: for an undo, what the way back did.
         """
         self._from, self._to = source, target
         self._given, self._since, self._bundle = correspondence, since, bundle
         self._name, self._say, self._ledger = name, say, schema_of_ledger
-        self._absent, self._otherwise = absent, otherwise
+        self._earlier = earlier
         self._scratch = Scratch(name)
         self._control: psycopg.Connection | None = None
         self._reader: psycopg.Connection | None = None
@@ -100,8 +95,7 @@ class Carry:
             self._works = read_works(self._control, self._worker, self._given, self._ledger)
             self._references = read_references(self._worker, self._works)
             self._scratch.create(self._worker, self._works)
-            self._note_absent()
-            self._note_otherwise()
+            note(self._worker, self._scratch, self._works, self._earlier)
             start = number(self._worker, OWN)
             self._worker.commit()
             self._spans, self._last, self._passes = [(start, start)], "", 0
@@ -290,35 +284,6 @@ class Carry:
             if work.n in self._unwritten:
                 bundling.write(move.target, self._scratch, work, self._bundle, self._say)
         self._unwritten.clear()
-
-    def _note_absent(self) -> None:
-        assert self._worker is not None
-        for table, key in self._absent:
-            work = self._works.of_target(table)
-            if work is not None and len(key) == len(work.key):
-                run(
-                    self._worker,
-                    f"INSERT INTO {self._scratch.at('a', work)} VALUES (%s)",
-                    (list(key),),
-                )
-
-    def _note_otherwise(self) -> None:
-        assert self._worker is not None
-        for table, row, was in self._otherwise:
-            work = self._works.of_target(table)
-            if work is None or not work.key or not row.keys() >= set(work.target_key):
-                continue
-            names = [one.pair.target for one in work.columns]
-            run(
-                self._worker,
-                f"INSERT INTO {self._scratch.at('l', work)} VALUES (%s, %s, %s)",
-                (
-                    [row[name] for name in work.target_key],
-                    [was.get(name) for name in names],
-                    [name in was for name in names],
-                ),
-            )
-            self._scratch.read_otherwise.add(work.n)
 
     def _check_locked(self) -> None:
         """A session that was ended meanwhile holds no lock: somebody may have written."""

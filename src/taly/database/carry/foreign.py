@@ -126,7 +126,7 @@ def _reject_orphans(applying: Applying, one: Reference, touched: list[Work]) -> 
 
 
 def _reject_keyless(applying: Applying, one: Reference, work: Work) -> bool:
-    """The table was replaced as a whole: the rows that are orphans are found by their values."""
+    """The rows that are orphans are found by their values."""
     v, m = applying.scratch.at("v", work), applying.scratch.at("m", work)
     numbers = {column.pair.target: i for i, column in enumerate(work.columns)}
     if not set(one.columns) <= set(numbers):
@@ -136,7 +136,8 @@ def _reject_keyless(applying: Applying, one: Reference, work: Work) -> bool:
     found = rows(
         applying.target,
         f"UPDATE {m} m SET verdict = 'rejected', why = {lit(why)}, again = true"
-        f" FROM (SELECT v.i, {names} FROM {v} v) t WHERE m.i = t.i AND m.verdict = 'new'"
+        f" FROM (SELECT v.i, {names} FROM {v} v) t WHERE m.i = t.i"
+        f" AND m.verdict IN ('new', 'unchanged')"
         f" AND {one.orphan('t')} RETURNING m.i",
     )
     if found:
@@ -174,7 +175,7 @@ def _keep_parents(applying: Applying, one: Reference, touched: list[Work]) -> bo
 
 
 def _keep_keyless(applying: Applying, one: Reference, work: Work, needed: str) -> bool:
-    """The table was replaced as a whole: the old rows that others need come back."""
+    """The old rows that others need come back."""
     scratch, target = applying.scratch, applying.target
     query = (
         f"SELECT DISTINCT ON ({', '.join(f'o.{q(to)}' for to in one.to)}) o.*"

@@ -8,6 +8,7 @@ from taly.database.carry.sql import array, lit, number, q, run
 from taly.database.carry.work import Column, Work
 
 WINDOW = "changed during the migration window, by the migration or by a user"
+GONE = "it was deleted before the rollback, which kept it; nobody has written to it since"
 MASS_ROWS = 1_000
 MASS_SHARE = 0.1
 """More deletes than both are no users' work that is carried over unseen."""
@@ -19,7 +20,8 @@ def judge(
 ) -> None:
     """Fill the verdicts: new, changed, unchanged, left, window or rejected.
 
-    `leaves`: what was written in the window is nobody's, so it is left and not rescued.
+    `leaves`: what was written in the window is nobody's, so it is left and not rescued; and a row
+    that was there before and that the target has not was deleted in it, and stays so.
     """
     run(target, f"ANALYZE {scratch.at('s', work)}")
     _refuse(target, scratch, work)
@@ -32,7 +34,7 @@ def judge(
         verdict = "'rejected'" if work.required else "'new'"
         run(
             target,
-            f"INSERT INTO {m} SELECT i, {verdict}, {lit(_missing(work))}, false FROM {s} s"
+            f"INSERT INTO {m} SELECT i, {verdict}, {lit(missing(work))}, false FROM {s} s"
             f" WHERE NOT EXISTS (SELECT FROM {m} m WHERE m.i = s.i)",
         )
     run(target, f"ANALYZE {scratch.at('m', work)}")
@@ -64,16 +66,19 @@ def _compare(target: psycopg.Connection, scratch: Scratch, work: Work, *, leaves
     s, v, m = (scratch.at(kind, work) for kind in "svm")
     plain = [(i, one) for i, one in enumerate(work.columns) if not one.converted]
     new = "'rejected'" if work.required else "'new'"
-    join, untouched = "", ""
+    join, untouched, gone = "", "", "s.late" if leaves else "false"
     if work.n in scratch.read_otherwise:
         join = f" LEFT JOIN {scratch.at('l', work)} l ON l.k = s.k"
         untouched = f" WHEN {_untouched(work)} THEN 'left'"
+        gone = f"{gone} OR ({_untouched(work)})"
     first = f"t.{q(work.target_key[0])}"
     run(
         target,
-        f"INSERT INTO {m} SELECT i, verdict, CASE verdict WHEN 'rejected' THEN"
-        f" {lit(_missing(work))} WHEN 'window' THEN {lit(WINDOW)} ELSE '' END, false"
-        f" FROM (SELECT v.i, CASE WHEN {first} IS NULL THEN {new}"
+        f"INSERT INTO {m} SELECT i, CASE verdict WHEN 'gone' THEN 'rejected' ELSE verdict END,"
+        f" CASE verdict WHEN 'rejected' THEN {lit(missing(work))} WHEN 'gone' THEN {lit(GONE)}"
+        f" WHEN 'window' THEN {lit(WINDOW)} ELSE '' END, false"
+        f" FROM (SELECT v.i, CASE WHEN {first} IS NULL AND ({gone}) THEN 'gone'"
+        f" WHEN {first} IS NULL THEN {new}"
         f" WHEN {same(list(enumerate(work.columns)))} THEN 'unchanged'"
         f"{untouched} WHEN s.late AND ({'true' if leaves else same(plain)}) THEN 'left'"
         f" WHEN s.late THEN 'window' ELSE 'changed' END AS verdict"
@@ -87,15 +92,19 @@ def _untouched(work: Work) -> str:
 
     Of a column of which that is not known, both sides must read the same.
     """
-    raw = {part.column: f"s.x[{j}]" for j, part in enumerate(work.parts, 1) if part.column >= 0}
     conditions = ["l.k IS NOT NULL"]
-    for i, column in enumerate(work.columns):
-        text = raw.get(i, f"s.c{i}")
+    for i, (column, text) in enumerate(zip(work.columns, as_written(work), strict=True)):
         conditions.append(
             f"CASE WHEN l.known[{i + 1}] THEN {text} IS NOT DISTINCT FROM l.b[{i + 1}]"
-            f" ELSE {same([(i, column)])} END"
+            f" ELSE t.{q(work.target_key[0])} IS NULL OR {same([(i, column)])} END"
         )
     return " AND ".join(conditions)
+
+
+def as_written(work: Work) -> list[str]:
+    """The values of a staged row `s` as the source has them, not as they read in the target."""
+    raw = {part.column: f"s.x[{j}]" for j, part in enumerate(work.parts, 1) if part.column >= 0}
+    return [raw.get(i, f"s.c{i}") for i in range(len(work.columns))]
 
 
 def same(columns: list[tuple[int, Column]]) -> str:
@@ -114,7 +123,7 @@ def matches(work: Work) -> str:
     )
 
 
-def _missing(work: Work) -> str:
+def missing(work: Work) -> str:
     return (
         f"columns without a value or default: {', '.join(work.required)}" if work.required else ""
     )

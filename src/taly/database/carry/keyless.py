@@ -1,4 +1,7 @@
-"""Tables without a key: compared as multisets, and replaced as a whole when they differ."""
+"""Tables without a key: compared as multisets.
+
+Rows that read the same on both sides stay, with whatever else the target knows of them.
+"""
 
 from typing import NoReturn
 
@@ -6,6 +9,7 @@ import psycopg
 
 from taly.database.carry import rowsql
 from taly.database.carry.judging import MASS, MASS_ROWS, MASS_SHARE, WINDOW, judge
+from taly.database.carry.matched import match
 from taly.database.carry.model import ProofFailed
 from taly.database.carry.moving import Move
 from taly.database.carry.sql import lit, number, q, rows, run
@@ -13,6 +17,7 @@ from taly.database.carry.work import Work
 
 Sum = tuple[int, int]
 """Rows and their checksum."""
+STAYS = "fate IN ('kept', 'absent')"
 
 
 def live(move: Move, work: Work) -> Sum:
@@ -26,7 +31,7 @@ def theirs(move: Move, work: Work) -> Sum:
     n, h = 0, 0
     if work.target is not None:
         n, h = _sum(move.target, rowsql.there_hash(move.works, work), _place(work))
-    kept = _sum(move.target, "h", f"{f} WHERE fate = 'kept'")
+    kept = _sum(move.target, "h", f"{f} WHERE {STAYS}")
     rescued = _sum(move.target, "h", r)
     return n - kept[0] + rescued[0], h - kept[1] + rescued[1]
 
@@ -47,10 +52,12 @@ def stage(move: Move, work: Work) -> bool:
     """Stage the whole table and judge its rows; False when the target keeps its own."""
     count = move.stage_all(work)
     there = number(move.target, f"SELECT count(*) FROM {_place(work)}")
-    if count == there and _is_migrations_own(move, work):
+    undoing = move.since is not None and move.since.leaves
+    if count == there and not undoing and _is_migrations_own(move, work):
         _leave(move, work)
         return False
     judge(move.target, move.scratch, work)
+    match(move, work)
     if there - count > MASS_ROWS and there - count > there * MASS_SHARE:
         run(
             move.target,

@@ -113,13 +113,19 @@ def _keep_parts(move: Move, work: Work) -> None:
         "boolean",
     )
     # Without a key only the whole row tells where the value belongs.
-    values = "s.x" if work.key else "s.live"
+    values = "s.x" if work.key else f"s.live || {array(_there(work))}"
     run(
         move.target,
         f"INSERT INTO {p} SELECT kh, k, x, xd FROM (SELECT s.kh, s.k, {values} AS x,"
         f" {flags} AS xd FROM {s} s JOIN {m} m USING (i) LEFT JOIN {v} v USING (i)"
         " WHERE m.verdict IN ('new', 'changed', 'unchanged', 'left')) a WHERE true = ANY (xd)",
     )
+
+
+def _there(work: Work) -> list[str]:
+    """How the row reads in the target, where some of its values are converted."""
+    converted = any(one.converted for one in work.columns)
+    return [f"v.c{i}::text" for i in range(len(work.columns))] if converted else []
 
 
 def prove(move: Move, work: Work) -> None:

@@ -28,7 +28,8 @@ class Scratch:
         `s` staged text, `v` the same typed, `m` verdicts, `o` old versions, `d` keys to delete,
         `w` keys to look at, `b` buckets, `c` candidates: for one pass. `f` fates, `r` rescued rows,
         `p` rescued parts, `a` keys that are absent in the source without having been deleted, `l`
-        how rows read there that nobody has written since; these stay until the end.
+        how rows read there that nobody has written since (without a key: what `match` is told);
+        these stay until the end.
         """
         return q(self.schema, f"{kind}_{work.n}")
 

@@ -1,10 +1,11 @@
 """What the carry-over is told: which tables correspond, since when, and where the rest goes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from taly.database.carry import Carry, Since
+from taly.database.carry.earlier import NOTHING_EARLIER, Earlier, Row
 from taly.database.checkpoint.catalog_file import BEFORE, read_catalog_file
 from taly.database.checkpoint.facts import ledger_of
 from taly.database.checkpoint.folder import MIGRATIONS, Checkpoint
@@ -119,16 +120,21 @@ def carry_of(
         name=job.work,
         say=job.say,
         schema_of_ledger=job.target.schema,
-        absent=_absent(job) if job.undoes else (),
-        otherwise=_otherwise(job) if job.undoes and since is None else (),
+        earlier=Earlier(
+            absent=_absent(job),
+            otherwise=_otherwise(job) if since is None else (),
+            keyless=_keyless(job),
+        )
+        if job.undoes
+        else NOTHING_EARLIER,
     )
 
 
 def _rescued(job: Job) -> Iterator[tuple[tuple[str, str], TableFacts, RescuedRow]]:
-    """What the run to be undone has rescued of tables with a key."""
+    """What the run to be undone has rescued."""
     for reader in bundles(job.rescue, job.undoes):
         if reader.manifest.component == job.step.component:
-            for table in (one for one in reader.tables if one.key):
+            for table in reader.tables:
                 for row in reader.rows(table):
                     yield (table.table_schema, table.name), table, row
 
@@ -139,20 +145,33 @@ def _absent(job: Job) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]:
     Nobody has deleted them, so they stay where they are, in the database that comes back.
     """
     for name, table, row in _rescued(job):
-        if row.kind == "row" and row.base is None:
+        if table.key and row.kind == "row" and row.base is None:
             yield name, tuple(str(row.row[column]) for column in table.key)
 
 
 def _otherwise(
     job: Job,
-) -> Iterator[tuple[tuple[str, str], Mapping[str, str | None], Mapping[str, str | None]]]:
-    """Rows that the run to be undone left as the backup had them, or converted, and how they read.
+) -> Iterator[tuple[tuple[str, str], Row, Row]]:
+    """Rows that the run to be undone kept, left as in the backup or converted, and how they read.
 
     Where transaction ids do not tell who wrote last, this tells whether somebody has since: if not,
     the version in the database that comes back is the one that is right.
     """
-    for name, _, row in _rescued(job):
-        if row.kind in ("row", "columns") and row.base is not None:
+    for name, table, row in _rescued(job):
+        if table.key and row.base is not None:
+            yield name, row.row, row.base
+
+
+def _keyless(
+    job: Job,
+) -> Iterator[tuple[tuple[str, str], Row | None, Row | None]]:
+    """Rows without a key that the run to be undone had no place for, kept, or converted."""
+    for name, table, row in _rescued(job):
+        if table.key:
+            continue
+        if row.kind == "deleted":
+            yield name, None, row.row
+        elif row.kind == "row" or row.base is not None:
             yield name, row.row, row.base
 
 
