@@ -8,7 +8,7 @@ from typing import Any
 from taly.model.plan import Step, StepKind
 from taly.sandbox.netlify.records import BUILDING
 from taly.simulate.real.part import RealPart, Seen
-from taly.simulate.world import PUSH, Operation, Values
+from taly.simulate.world import PERSON, PUSH, Operation, Values
 
 
 @dataclass(slots=True, eq=False)
@@ -47,8 +47,10 @@ class Site(RealPart):
         return present
 
     def deploy_by_hand(self, target: str) -> None:
-        """Publish it."""
+        """Publish it; no operation is ever seen of that."""
         self.emulator.change(self.name, {"kind": "restore", "deploy": target})
+        now = self.clock.timeline.now
+        self.operations.append(Operation("by hand", now, now, {}, PERSON, over=True))
 
     def gone(self, target: str) -> None:
         """Deleted."""
