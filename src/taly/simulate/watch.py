@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from taly.model.events import Recorded, StepActed, StepDone, StepFailed
+from taly.model.events import Recorded, StepActed, StepDone, StepFailed, StepUnknown
 from taly.model.plan import Step, StepKind
 from taly.planning.verifying import VERIFY_ALL
 from taly.simulate.timeline import Process, Timeline
@@ -38,6 +38,8 @@ class Witness:
     """(process, step) → the last operation that it saw in flight."""
     failed_at: dict[str, float] = field(default_factory=dict)
     """`<run>:<step>` → when it was said to have failed."""
+    unknown_at: dict[str, list[float]] = field(default_factory=dict)
+    """`<run>:<step>` → when it was stored that its outcome is unknown."""
     accepted_at: dict[str, float] = field(default_factory=dict)
     """`<run>:<step>` → when it was first stored that the vendor had said yes."""
     verified_at: dict[str, float] = field(default_factory=dict)
@@ -61,6 +63,9 @@ class Witness:
             elif isinstance(one.event, StepActed):
                 key = f"{run_id}:{one.event.step}"
                 self.accepted_at.setdefault(key, self.timeline.now)
+            elif isinstance(one.event, StepUnknown):
+                key = f"{run_id}:{one.event.step}"
+                self.unknown_at.setdefault(key, []).append(self.timeline.now)
 
     def looked(self, process: Process, step: Step, operations: Sequence[Operation]) -> None:
         """A process looks, and sees these in flight."""
@@ -145,6 +150,9 @@ class Witness:
             steady = part.states[-1][0] < since and not part.in_flight(now)
             if event.reference in self.unseen:
                 return  # the vendor would not even say how it stands
+            mine = [one for one in self.platform.writes if one.key == f"{run_id}:{step.id}"]
+            if "not known" in event.reason and mine and part.undecided(mine[-1]):
+                return  # said to be unknown, as it is, and sent once more, which was refused
             if (
                 steady
                 and step.kind is not StepKind.CANCEL
@@ -160,16 +168,22 @@ class Witness:
                 continue
             part = self.platform.parts[write.component]
             before = changed.get(write.key)
-            if before is not None and not self._undone_between(part, before, write):
+            undecided = part.undecided(before) and self._asked_again(before, write)
+            if not undecided and before and not self._undone_between(part, before, write):
                 self.wrong("ii", f"{write.key} changed {write.component} twice")
             changed[write.key] = write
-            if self.accepted_at.get(write.key, write.at) < write.asked:
+            if not undecided and self.accepted_at.get(write.key, write.at) < write.asked:
                 self.wrong("ii", f"{write.key} had been accepted, and was sent again")
             failed = self.failed_at.get(write.key)
             effect = write.at if write.operation is None else write.operation.ends
             came = write.operation is None or not write.operation.fails
             if failed is not None and came and effect > failed:
                 self.wrong("i", f"{write.key} was called failed and took effect later")
+
+    def _asked_again(self, before: Write | None, write: Write) -> bool:
+        """Whether it was said in between that nobody can know: then somebody resumed it."""
+        said = self.unknown_at.get(write.key, [])
+        return before is not None and any(before.at <= at <= write.asked for at in said)
 
     def _undone_between(self, part: Part, before: Write, write: Write) -> bool:
         """Whether the first write had come to nothing, or somebody else came between."""

@@ -136,6 +136,10 @@ class Part:
             return []
         return [one for one in self.in_flight(second) if one.start < visible]
 
+    def undecided(self, write: "Write | None") -> bool:
+        """Whether nobody can know what came of that write, though it has ended."""
+        return False
+
     def lag(self) -> float:
         """How old the next read is."""
         return min(1.0, self.lags.random() * 1.5) * self.traits.lag_s if self.traits.lag_s else 0.0

@@ -2,13 +2,13 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from taly.model.plan import Step, StepKind
 from taly.sandbox.netlify.records import BUILDING
 from taly.simulate.real.part import RealPart, Seen
-from taly.simulate.world import PERSON, PUSH, Operation, Values
+from taly.simulate.world import PERSON, PUSH, Operation, Values, Write
 
 
 @dataclass(slots=True, eq=False)
@@ -126,6 +126,9 @@ class Project(RealPart):
 class Service(RealPart):
     """App Runner's."""
 
+    moved: list[float] = field(default_factory=list)
+    """When its tag came to mean another image."""
+
     @property
     def _service(self) -> Any:
         return self.emulator._by_component[self.name]
@@ -173,6 +176,19 @@ class Service(RealPart):
             state.get(key) == value or (key == "identifier" and pinned)
             for key, value in wanted.items()
         )
+
+    def pushed(self, commit: str) -> None:
+        """The tag moves, whatever becomes of the push."""
+        self.moved.append(self.clock.timeline.now)
+        RealPart.pushed(self, commit)
+
+    def undecided(self, write: Write | None) -> bool:
+        """It deployed a tag that moved meanwhile: which image was pulled stands nowhere."""
+        done = write.operation if write is not None else None
+        if done is None or not done.over or done.fails:
+            return False
+        by_tag = "@" not in str(self.state_at(done.start + 0.01)["identifier"])
+        return by_tag and any(done.start - 1 <= at <= done.ends + 1 for at in self.moved)
 
     def differing(self, wanted: Values) -> list[str]:
         """What is not as wanted."""
