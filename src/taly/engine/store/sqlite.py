@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -115,13 +116,15 @@ def _text(raw: bytes) -> str:
 def _make(path: Path) -> None:
     """A private file, where there is none.
 
-    One that is there is not opened: closing it again would drop the locks of every other connection
-    of this process to it (POSIX), and SQLite would then take the file for nobody's.
+    One that is there, or is made meanwhile, is not opened: closing it again would drop the
+    locks of every other connection of this process to it (POSIX), and SQLite would then take the
+    file for nobody's.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         elif path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         elif not os.access(path, os.R_OK | os.W_OK):
