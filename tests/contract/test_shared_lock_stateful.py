@@ -14,7 +14,7 @@ from shared_stage import Memory, holding
 
 from taly.engine.journal import FRESH_SHARE
 from taly.engine.shared.lock import EnvironmentLock
-from taly.engine.shared.objects import Changed, unreachable
+from taly.engine.shared.objects import Changed, Stored, unreachable
 from taly.errors import EnvironmentLocked, LeaseLost, OutcomeUnknown
 
 LEASE_S = 100.0
@@ -39,7 +39,7 @@ class Flaky:
         self.late: list[Callable[[], Any]] = []
         """Writes that are still under way in the network."""
 
-    def get(self, key: str) -> Any:
+    def get(self, key: str) -> Stored | None:
         return self._memory.get(key)
 
     def put(self, key: str, body: bytes, *, over: str | None) -> str:
@@ -53,10 +53,10 @@ class Flaky:
         return self._memory.put(key, body, over=over)
 
     def overwrite(self, key: str, body: bytes) -> None:
-        raise NotImplementedError
+        self._memory.overwrite(key, body)
 
     def keys(self, prefix: str) -> list[str]:
-        raise NotImplementedError
+        return self._memory.keys(prefix)
 
 
 @dataclass

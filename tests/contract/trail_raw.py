@@ -1,5 +1,6 @@
 """A store as somebody with the database's password reaches it: changes that are taken back."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,24 +17,24 @@ SELECT = (
 )
 
 
-class RawStore:
+class RawStore(ABC):
     """The same database, as somebody with its password reaches it."""
 
     url = ""
     unique: tuple[type[Exception], ...] = ()
     """What it raises when two rows would stand in one place."""
 
+    @abstractmethod
     def execute(self, sql: str, values: Sequence[object] = ()) -> None:
         """Run and commit one statement; parameters are question marks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What a query returns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def one_byte_changed(self, old: object) -> st.SearchStrategy[object]:
         """Other values that differ in one byte."""
-        raise NotImplementedError
 
     def parameter(self, value: object) -> str:
         """How that value stands in a statement."""
