@@ -148,6 +148,19 @@ class Stage:
     def verify(self, checkpoint: Checkpoint, target: Target | None = None) -> Proof:
         return verify(checkpoint, target or self.target, silent)
 
+    def about_to_go_bad(self) -> "Stage":
+        """The odd database with its first migration applied and a bad one pending."""
+        self.migration("20250101_base", BASE)
+        assert self.deploy().code == "ok"
+        self.run(ROWS)
+        self.migration("20250202_bad", BAD)
+        return self
+
+    def drop_ours(self) -> None:
+        """Drop the databases that taly made beside it."""
+        for (name,) in self.run(r"SELECT datname FROM pg_database WHERE datname LIKE '%taly\_%'"):
+            self.run(f'DROP DATABASE "{name}" WITH (FORCE)')
+
     def left(self) -> list[str]:
         """What lies in the folder of checkpoints, hidden files included."""
         return sorted(path.name for path in self.base.iterdir()) if self.base.exists() else []

@@ -1,11 +1,12 @@
 """A site on the emulated Netlify with four releases, the last one bad, and a provider for it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+import pytest
 
 from taly.clock import ScaledClock
 from taly.errors import VendorUnavailable
@@ -201,3 +202,24 @@ def verification(steps: tuple[Step, ...]) -> Step:
 def undone(steps: tuple[Step, ...], state: Mapping[str, Any]) -> tuple[Step, ...]:
     """The steps' inverses, by the planner's own rule, from the state as it is now."""
     return inverses(steps, [step for step in steps if step.kind in INVERSE_KINDS], {SITE: state})
+
+
+MakeStage = Callable[..., Stage]
+
+
+@pytest.fixture
+def make_stage() -> Iterator[MakeStage]:
+    made: list[Stage] = []
+
+    def make(switches: dict[str, Any] | None = None, **facts: Any) -> Stage:
+        made.append(Stage(switches, **facts))
+        return made[-1]
+
+    yield make
+    for stage in made:
+        stage.stop()
+
+
+@pytest.fixture
+def stage(make_stage: MakeStage) -> Stage:
+    return make_stage().run()

@@ -1,9 +1,11 @@
 """Machines of a team, each with a store of its own, and one shared place between them."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from shared_stage import Memory
 from tests.engine_world import NOON, FakeVendor, plan, step
 
@@ -50,3 +52,31 @@ class Machine:
 
     def finish(self, lease: Any, after: int = 1) -> None:
         self.store.append(lease, [(NOON, RunFinished(outcome="succeeded"))], after=after)
+
+
+@pytest.fixture
+def place() -> Memory:
+    return Memory()
+
+
+@pytest.fixture
+def machine(tmp_path: Path, place: Memory) -> Iterator[Callable[[str], Machine]]:
+    made: list[Machine] = []
+
+    def make(name: str) -> Machine:
+        made.append(Machine(name, tmp_path, place))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.store.close()
+
+
+@pytest.fixture
+def anna(machine: Callable[[str], Machine]) -> Machine:
+    return machine("anna-laptop")
+
+
+@pytest.fixture
+def runner(machine: Callable[[str], Machine]) -> Machine:
+    return machine("ci-runner-7")

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
+
 from taly.aws import AwsClients
 from taly.engine.owner import Owner
 from taly.engine.shared.holding import Holding
@@ -158,3 +160,14 @@ class Memory:
         self._writes += 1
         self._objects[key] = Stored(body, str(self._writes))
         return str(self._writes)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Stage]:
+    with shared_stage() as stage:
+        yield stage
+
+
+@pytest.fixture
+def stage(served: Stage) -> Stage:
+    return emptied(served)

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.contract.checkpoint_stage import BAD, BASE, ROWS, Stage, once
+from tests.contract.checkpoint_stage import Stage, once
 
 from taly.database import programs
 from taly.database.checkpoint.folder import making
@@ -33,11 +33,7 @@ GRANT SELECT ON ALL SEQUENCES IN SCHEMA public, "Other One" TO ci;
 
 @pytest.fixture
 def stage(tmp_path: Path, postgres_url: str) -> Iterator[Stage]:
-    one = Stage(tmp_path, postgres_url)
-    one.migration("20250101_base", BASE)
-    assert one.deploy().code == "ok"
-    one.run(ROWS)
-    one.migration("20250202_bad", BAD)
+    one = Stage(tmp_path, postgres_url).about_to_go_bad()
     yield one
     if one.run("SELECT 1 FROM pg_roles WHERE rolname = 'ci'"):
         one.run("DROP OWNED BY ci; DROP ROLE ci")

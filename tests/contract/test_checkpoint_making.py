@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.contract.checkpoint_stage import BAD, BASE, ROWS, Stage, once
+from tests.contract.checkpoint_stage import Stage, once
 
 from taly.database import programs
 from taly.database.checkpoint.downs import read_down
@@ -19,20 +19,12 @@ from taly.database.checkpoint.folder import Checkpoint
 from taly.database.checkpoint.manifest import Kept
 from taly.errors import EnvironmentLocked, TalyError, UsageError
 
-LEFT_DATABASES = "SELECT datname FROM pg_database WHERE datname LIKE '%taly\\_%'"
-
 
 @pytest.fixture
 def stage(tmp_path: Path, postgres_url: str) -> Iterator[Stage]:
-    """The odd database with its first migration applied and a bad one pending."""
-    one = Stage(tmp_path, postgres_url)
-    one.migration("20250101_base", BASE)
-    assert one.deploy().code == "ok"
-    one.run(ROWS)
-    one.migration("20250202_bad", BAD)
+    one = Stage(tmp_path, postgres_url).about_to_go_bad()
     yield one
-    for (name,) in one.run(LEFT_DATABASES):
-        one.run(f'DROP DATABASE "{name}" WITH (FORCE)')
+    one.drop_ours()
 
 
 def kept(checkpoint: Checkpoint, table: str) -> Kept:

@@ -7,26 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.checkpoint_stage import BAD, BASE, ROWS, Stage
+from tests.contract.checkpoint_stage import Stage
 
 from taly.database.checkpoint.folder import Checkpoint, Unreadable, every, load
 from taly.database.checkpoint.manifest import MANIFEST, Manifest, sealed
 from taly.database.checkpoint.prune import Pruned, prune
 from taly.errors import ExitCode, Refused, TalyError, UsageError, VerificationFailed
 
-LEFT_DATABASES = "SELECT datname FROM pg_database WHERE datname LIKE '%taly\\_%'"
-
 
 @pytest.fixture
 def stage(tmp_path: Path, postgres_url: str) -> Iterator[Stage]:
-    one = Stage(tmp_path, postgres_url)
-    one.migration("20250101_base", BASE)
-    assert one.deploy().code == "ok"
-    one.run(ROWS)
-    one.migration("20250202_bad", BAD)
+    one = Stage(tmp_path, postgres_url).about_to_go_bad()
     yield one
-    for (name,) in one.run(LEFT_DATABASES):
-        one.run(f'DROP DATABASE "{name}" WITH (FORCE)')
+    one.drop_ours()
 
 
 def flip(path: Path, at: int = -20) -> None:

@@ -1,7 +1,6 @@
 """The emulated Netlify answers as netlify/open-api 2.55 and the vendor's pages say."""
 
 import json
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,31 +8,13 @@ from typing import Any
 import httpx2
 import jsonschema
 import pytest
-from netlify_stage import BAD, R1, R2, R3, R4, SITE, Stage
+from netlify_stage import BAD, R1, R2, R3, R4, SITE, MakeStage, Stage, make_stage, stage
 
 from taly.sandbox.emulator import SandboxComponent
 
-MakeStage = Callable[..., Stage]
+__all__ = ["make_stage", "stage"]
 MODEL = json.loads((Path(__file__).parent / "netlify_open_api.json").read_text())
 """The vendor's own definitions; see `source` and `licence` in the file."""
-
-
-@pytest.fixture
-def make_stage() -> Iterator[MakeStage]:
-    made: list[Stage] = []
-
-    def make(switches: dict[str, Any] | None = None, **facts: Any) -> Stage:
-        made.append(Stage(switches, **facts))
-        return made[-1]
-
-    yield make
-    for stage in made:
-        stage.stop()
-
-
-@pytest.fixture
-def stage(make_stage: MakeStage) -> Stage:
-    return make_stage().run()
 
 
 def valid(value: Any, definition: str) -> None:

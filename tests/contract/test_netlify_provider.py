@@ -1,12 +1,23 @@
 """What the Netlify provider sees, plans, checks and refuses, over real HTTP."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from netlify_stage import BAD, R1, R2, R3, R4, SITE, TOKEN, Stage, undone
+from netlify_stage import (
+    BAD,
+    R1,
+    R2,
+    R3,
+    R4,
+    SITE,
+    TOKEN,
+    MakeStage,
+    Stage,
+    make_stage,
+    stage,
+    undone,
+)
 
 from taly.errors import UsageError, VendorRefused, VendorUnavailable
 from taly.model.check import Severity
@@ -14,25 +25,7 @@ from taly.model.plan import StepKind
 from taly.model.release import Barred, Confidence, Observed, Restorable, Unobserved
 from taly.sandbox.emulator import SandboxComponent
 
-MakeStage = Callable[..., Stage]
-
-
-@pytest.fixture
-def make_stage() -> Iterator[MakeStage]:
-    made: list[Stage] = []
-
-    def make(switches: dict[str, Any] | None = None, **facts: Any) -> Stage:
-        made.append(Stage(switches, **facts))
-        return made[-1]
-
-    yield make
-    for stage in made:
-        stage.stop()
-
-
-@pytest.fixture
-def stage(make_stage: MakeStage) -> Stage:
-    return make_stage().run()
+__all__ = ["make_stage", "stage"]
 
 
 def codes(stage: Stage, commit: str = R3) -> list[str]:

@@ -1,11 +1,11 @@
 """Roll back → verify → undo → verify on the emulated Netlify, whatever it does where it is open."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from netlify_stage import BAD, R2, R3, R4, SITE, Stage, StepDidFail, undone
+from netlify_stage import BAD, R2, R3, R4, SITE, MakeStage, Stage, StepDidFail, undone
 
 from taly.errors import VendorRefused
 from taly.model.plan import StepKind
@@ -19,8 +19,6 @@ SWITCHES = [
         ("deploy", "site"), ("allowed", "refused"), (0.0, 60.0)
     )
 ]
-
-MakeStage = Callable[..., Stage]
 
 
 @pytest.fixture

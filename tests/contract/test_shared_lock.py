@@ -3,12 +3,11 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from shared_stage import Stage, emptied, holding, shared_stage
+from shared_stage import Stage, holding, served, stage
 
 from taly.engine.journal import monotonic_s
 from taly.engine.shared.keeper import Keeper
@@ -19,16 +18,7 @@ from taly.errors import EnvironmentLocked, LeaseLost, UsageError
 ROOT = Path(__file__).parents[2]
 HOUR_S = 3600.0
 
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Stage]:
-    with shared_stage() as stage:
-        yield stage
-
-
-@pytest.fixture
-def stage(served: Stage) -> Stage:
-    return emptied(served)
+__all__ = ["served", "stage"]
 
 
 # The emulated S3 writes under conditions as the real one does

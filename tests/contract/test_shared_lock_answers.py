@@ -2,10 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
-from shared_stage import BUCKET, LOCK, Stage, emptied, holding, shared_stage, until
+from shared_stage import BUCKET, LOCK, Stage, holding, served, stage, until
 
 from taly.aws import AwsClients
 from taly.engine.journal import monotonic_s
@@ -13,16 +12,7 @@ from taly.engine.shared.keeper import Keeper
 from taly.engine.shared.lock import STALE_SHARE, EnvironmentLock
 from taly.errors import LeaseLost, OutcomeUnknown, UsageError
 
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Stage]:
-    with shared_stage() as stage:
-        yield stage
-
-
-@pytest.fixture
-def stage(served: Stage) -> Stage:
-    return emptied(served)
+__all__ = ["served", "stage"]
 
 
 def test_a_lost_answer_to_the_taking_is_recognised_as_our_own(stage: Stage) -> None:

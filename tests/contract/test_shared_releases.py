@@ -1,14 +1,14 @@
 """Names, records and marks of releases: the same on every machine."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from shared_machines import Machine
+from shared_machines import Machine, anna, machine, place, runner
 from shared_stage import Memory, until
 from tests.engine_world import NOON
 
@@ -17,33 +17,7 @@ from taly.engine.store import Marked, RecordedRelease, open_store
 from taly.errors import OutcomeUnknown, UsageError
 from taly.model.release import Mark
 
-
-@pytest.fixture
-def place() -> Memory:
-    return Memory()
-
-
-@pytest.fixture
-def machine(tmp_path: Path, place: Memory) -> Iterator[Callable[[str], Machine]]:
-    made: list[Machine] = []
-
-    def make(name: str) -> Machine:
-        made.append(Machine(name, tmp_path, place))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.store.close()
-
-
-@pytest.fixture
-def anna(machine: Callable[[str], Machine]) -> Machine:
-    return machine("anna-laptop")
-
-
-@pytest.fixture
-def runner(machine: Callable[[str], Machine]) -> Machine:
-    return machine("ci-runner-7")
+__all__ = ["anna", "machine", "place", "runner"]
 
 
 def marked(content_id: str, mark: Mark = Mark.BAD) -> Marked:

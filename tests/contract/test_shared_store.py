@@ -3,14 +3,13 @@
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from shared_machines import CHAIN, Machine
+from shared_machines import CHAIN, Machine, anna, machine, place, runner
 from shared_stage import Memory, until
 from tests.engine_world import NOON, FakeVendor, RealTime, plan, rollback, step
 
@@ -22,33 +21,7 @@ from taly.engine.store import names as run_ids
 from taly.errors import EnvironmentLocked, LeaseLost, OutcomeUnknown, UsageError
 from taly.model.events import CancelRequested, RunFinished, RunStarted, StepStarted
 
-
-@pytest.fixture
-def place() -> Memory:
-    return Memory()
-
-
-@pytest.fixture
-def machine(tmp_path: Path, place: Memory) -> Iterator[Callable[[str], Machine]]:
-    made: list[Machine] = []
-
-    def make(name: str) -> Machine:
-        made.append(Machine(name, tmp_path, place))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.store.close()
-
-
-@pytest.fixture
-def anna(machine: Callable[[str], Machine]) -> Machine:
-    return machine("anna-laptop")
-
-
-@pytest.fixture
-def runner(machine: Callable[[str], Machine]) -> Machine:
-    return machine("ci-runner-7")
+__all__ = ["anna", "machine", "place", "runner"]
 
 
 def quick(speed: float = 200, **more: Any) -> FakeVendor:

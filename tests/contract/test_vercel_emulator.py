@@ -4,12 +4,13 @@ The required fields are those of the vendor's own SDK (@vercel/sdk 1.28, `src/mo
 rejects an answer that lacks one of them.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
-from vercel_world import BAD, GOOD, HTTP, NAME, OLDER, PUSHED, VercelWorld
+from vercel_world import BAD, GOOD, HTTP, NAME, OLDER, PUSHED, VercelWorld, make, vercel
+
+__all__ = ["make", "vercel"]
 
 REQUIRED = {
     "listed": "createdAt readyState uid name projectId url created type creator inspectorUrl",
@@ -32,25 +33,6 @@ REQUIRED = {
     "env": "key type securityIssues",
     "domain": "name apexName projectId verified",
 }
-
-
-@pytest.fixture
-def make() -> Iterator[Any]:
-    worlds: list[VercelWorld] = []
-
-    def made(**settings: Any) -> VercelWorld:
-        worlds.append(VercelWorld(**settings))
-        return worlds[-1]
-
-    yield made
-    for world in worlds:
-        world.close()
-
-
-@pytest.fixture
-def vercel(make: Any) -> VercelWorld:
-    world: VercelWorld = make()
-    return world.history()
 
 
 def holds(shape: str, said: dict[str, Any]) -> bool:

@@ -1,11 +1,10 @@
 """What the Vercel provider sees, and what it says before anything is touched."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from vercel_world import BAD, GOOD, NAME, OLDER, PUSHED, VercelWorld, undone
+from vercel_world import BAD, GOOD, NAME, OLDER, PUSHED, VercelWorld, make, undone, vercel
 
 from taly.errors import UsageError, VendorRefused, VendorUnavailable
 from taly.model.check import Severity
@@ -14,25 +13,7 @@ from taly.model.plan import ConfigChange, ConfigChangeKind, StepKind
 from taly.model.release import Barred, Confidence, Gone, Restorable, Unobserved
 from taly.sandbox.emulator import SandboxComponent
 
-
-@pytest.fixture
-def make() -> Iterator[Any]:
-    worlds: list[VercelWorld] = []
-
-    def made(**settings: Any) -> VercelWorld:
-        worlds.append(VercelWorld(**settings))
-        return worlds[-1]
-
-    yield made
-    for world in worlds:
-        world.close()
-
-
-@pytest.fixture
-def vercel(make: Any) -> VercelWorld:
-    world: VercelWorld = make()
-    return world.history()
-
+__all__ = ["make", "vercel"]
 
 # What is live, and what was ------------------------------------------------------------------
 

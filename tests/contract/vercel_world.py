@@ -1,11 +1,12 @@
 """An emulated Vercel on loopback and a provider that talks to it, for the Vercel suites."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
+import pytest
 
 from taly.errors import VendorError
 from taly.model.environment import Component
@@ -210,3 +211,22 @@ class VercelWorld:
 def undone(step: Step) -> Step:
     """The step's inverse, as `planning.undo` makes it."""
     return replace(step, before=step.wanted, wanted=step.before)
+
+
+@pytest.fixture
+def make() -> Iterator[Any]:
+    worlds: list[VercelWorld] = []
+
+    def made(**settings: Any) -> VercelWorld:
+        worlds.append(VercelWorld(**settings))
+        return worlds[-1]
+
+    yield made
+    for world in worlds:
+        world.close()
+
+
+@pytest.fixture
+def vercel(make: Any) -> VercelWorld:
+    world: VercelWorld = make()
+    return world.history()
