@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from taly.errors import VendorRefused, VendorUnavailable
-from taly.model.environment import Component
 from taly.model.plan import Plan, Step, StepKind
 from taly.model.ports import Attempt, Clock, Failed, InFlight, Other, Probe, Say, Wanted, silent
 from taly.model.release import Evidence
@@ -83,7 +82,7 @@ class SharedFile:
 
 @dataclass
 class FakeVendor:
-    """A provider whose components hold one value each. The faults are used up in their order."""
+    """An actuator whose components hold one value each. The faults are used up in their order."""
 
     clock: Clock
     log: Memory | SharedFile = field(default_factory=Memory)
@@ -163,18 +162,6 @@ class FakeVendor:
         if attempt and last and last["key"] == attempt.key and last["fails"]:
             return Failed(reason="health check failed", evidence=evidence)
         return Other(state={"value": value}, evidence=evidence)
-
-    def observe(self, component: Component) -> Any:
-        raise NotImplementedError
-
-    def differences(self, before: Any, target: Any) -> Any:
-        raise NotImplementedError
-
-    def steps(self, before: Any, target: Any, options: Any) -> Any:
-        raise NotImplementedError
-
-    def check(self, step: Step) -> Any:
-        raise NotImplementedError
 
 
 def step(

@@ -18,7 +18,7 @@ from taly.model.events import (
     StepDone,
 )
 from taly.model.plan import Plan, Step, StepKind
-from taly.model.ports import Clock, Provider
+from taly.model.ports import Actuator, Clock
 from taly.model.run import Fold, Run, StepPhase
 
 Said = tuple[str, object]
@@ -38,7 +38,7 @@ class Execution:
         plan: Plan,
         fold: Fold,
         journal: Journal,
-        providers: Mapping[str, Provider],
+        providers: Mapping[str, Actuator],
         clock: Clock,
         http: httpx2.Client,
         max_threads: int,

@@ -37,13 +37,13 @@ from taly.model.events import (
 )
 from taly.model.plan import Step
 from taly.model.ports import (
+    Actuator,
     Attempt,
     Clock,
     Failed,
     InFlight,
     Other,
     Probe,
-    Provider,
     Unclear,
     Wanted,
 )
@@ -97,7 +97,7 @@ def reconcile(
     step: Step,
     *,
     run_id: str,
-    provider: Provider,
+    provider: Actuator,
     clock: Clock,
     pen: Pen,
     past: Attempt | None,
@@ -128,7 +128,7 @@ class _Reconciliation:
         self,
         step: Step,
         key: str,
-        provider: Provider,
+        provider: Actuator,
         clock: Clock,
         pen: Pen,
         attempt: Attempt | None,

@@ -16,7 +16,7 @@ from taly.engine.tasks import MAX_THREADS
 from taly.errors import LeaseLost, TalyError, UsageError
 from taly.model.events import CancelRequested, Recorded, RunFinished
 from taly.model.plan import Plan, StepKind
-from taly.model.ports import Clock, Provider
+from taly.model.ports import Actuator, Clock
 from taly.model.run import Fold, Run
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,7 @@ class Engine:
         self,
         *,
         store: Store,
-        providers: Mapping[str, Provider],
+        providers: Mapping[str, Actuator],
         clock: Clock,
         owner: Owner | None = None,
         http: httpx2.Client | None = None,

@@ -20,7 +20,7 @@ from taly.errors import TalyError, VendorError, VendorUnavailable
 from taly.model.environment import HealthCheck
 from taly.model.events import StepDone, StepFailed, StepProgressed, StepStarted, StepUnknown
 from taly.model.plan import Step
-from taly.model.ports import Clock, Failed, InFlight, Other, Probe, Provider, Unclear, Wanted
+from taly.model.ports import Actuator, Clock, Failed, InFlight, Other, Probe, Unclear, Wanted
 from taly.transport import untrusted
 
 REFERENCE = "verification-failed"
@@ -37,7 +37,7 @@ _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
 def verify(
-    step: Step, *, provider: Provider, clock: Clock, http: httpx2.Client, pen: Pen
+    step: Step, *, provider: Actuator, clock: Clock, http: httpx2.Client, pen: Pen
 ) -> Job[End]:
     """Ask vendor and application until both are as wanted; returns the appended end."""
     pen.append(StepStarted(step=step.id))
@@ -50,7 +50,7 @@ def verify_all(
     step: Step,
     checks: Sequence[Step],
     *,
-    providers: Mapping[str, Provider],
+    providers: Mapping[str, Actuator],
     clock: Clock,
     http: httpx2.Client,
     pen: Pen,
@@ -88,7 +88,7 @@ def _together(step: Step, ends: Sequence[tuple[str, End | BaseException]]) -> En
 
 
 def _verdict(
-    step: Step, provider: Provider, clock: Clock, http: httpx2.Client, pen: Pen | None
+    step: Step, provider: Actuator, clock: Clock, http: httpx2.Client, pen: Pen | None
 ) -> Job[End]:
     try:
         seen = yield from _vendor(step, provider, clock)
@@ -108,7 +108,7 @@ def _verdict(
     return StepDone(step=step.id, how="verified", state=seen.state, evidence=seen.evidence)
 
 
-def _vendor(step: Step, provider: Provider, clock: Clock) -> Job[Probe | VendorUnavailable]:
+def _vendor(step: Step, provider: Actuator, clock: Clock) -> Job[Probe | VendorUnavailable]:
     """What the vendor says, once that is what is wanted or time is up.
 
     An operation's end can be seen before its effect: after one that led elsewhere, what reads as

@@ -138,12 +138,33 @@ def silent(note: str, fraction: float | None = None) -> None:
     """A `Say` that nobody listens to."""
 
 
-class Provider(Protocol):
-    """The adapter for one vendor. One instance serves all of its components, from many threads."""
+class Actuator(Protocol):
+    """What carries steps out and looks what became of them: all that the engine asks of a vendor.
+
+    One instance serves all of its components, from many threads.
+    """
 
     name: str
     settle_s: float
     """The vendor's worst read-after-write lag: reads are not trusted before it has passed."""
+
+    def act(self, step: Step, key: str, say: Say = silent) -> Mapping[str, str]:
+        """Send the one write that leads to `step.wanted`; the only method that changes the world.
+
+        Never retries. Returns the receipt: what helps `probe` to recognise our own operation.
+        Raises VendorUnavailable when the outcome is not known, VendorRefused when it surely was
+        not applied. A write that takes minutes ends in one instant that changes the world, tells
+        `say` how far it is until then, and undoes what it prepared when that raises Interrupted.
+        """
+        ...
+
+    def probe(self, step: Step, attempt: Attempt | None) -> Probe:
+        """Where the component stands, seen from `step.wanted`. Read only."""
+        ...
+
+
+class Provider(Actuator, Protocol):
+    """The adapter for one vendor: it observes, plans and checks, and carries the steps out."""
 
     def observe(self, component: Component) -> Observation:
         """What is live, the history, the auto-deploy setting and what is in flight. Read only.
@@ -167,18 +188,4 @@ class Provider(Protocol):
 
     def check(self, step: Step) -> tuple[Finding, ...]:
         """Would `act` work: does the target exist, may we, is anything in flight. Read only."""
-        ...
-
-    def act(self, step: Step, key: str, say: Say = silent) -> Mapping[str, str]:
-        """Send the one write that leads to `step.wanted`; the only method that changes the world.
-
-        Never retries. Returns the receipt: what helps `probe` to recognise our own operation.
-        Raises VendorUnavailable when the outcome is not known, VendorRefused when it surely was
-        not applied. A write that takes minutes ends in one instant that changes the world, tells
-        `say` how far it is until then, and undoes what it prepared when that raises Interrupted.
-        """
-        ...
-
-    def probe(self, step: Step, attempt: Attempt | None) -> Probe:
-        """Where the component stands, seen from `step.wanted`. Read only."""
         ...
