@@ -116,7 +116,7 @@ def _keep_context() -> None:
     def with_context(self: Any, work: Any, /, *arguments: Any, **named: Any) -> Any:
         return submit(self, copy_context().run, work, *arguments, **named)
 
-    ThreadPoolExecutor.submit = with_context  # type: ignore[method-assign]  # this process's alone
+    ThreadPoolExecutor.submit = with_context  # this process's alone
 
 
 def _when_imported(name: str, then: Callable[[Any], None]) -> None:
@@ -142,7 +142,7 @@ class _Finder:
             execute(module)
             self._then(module)
 
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # this spec's alone
+        spec.loader.exec_module = exec_module  # this spec's alone
         return spec
 
 
