@@ -159,7 +159,7 @@ def test_into_never_takes_a_password(filled: Stage, taly: Taly) -> None:
     for url in (filled.url, "postgresql://host/db?password=secret"):
         code, printed, said = taly("rescue", "replay", RUN, "--yes", "--into", url)
         assert code == 2
-        assert "rescue-password" in said
+        assert "password-on-command-line" in said
         assert "SANDBOXSECRET" not in printed + said
     code, _, said = taly("rescue", "replay", RUN, "--yes", "--into", "NOT_SET")
     assert code == 2

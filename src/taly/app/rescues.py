@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
 
 from taly.app.context import Context
 from taly.app.noting import note
@@ -123,7 +122,6 @@ def _databases(context: Context) -> list[Component]:
 
 def _target(context: Context, reader: Reader, into: str) -> Target:
     if "://" in into:
-        _refuse_password(into)
         return target_of({"url_env": "--into"}, {"--into": into})
     if into:
         return target_of({"url_env": into}, context.environ)
@@ -136,18 +134,3 @@ def _target(context: Context, reader: Reader, into: str) -> Target:
             hint=f"taly rescue replay {reader.manifest.run} --into DATABASE_URL",
         )
     return target_of(found[0].settings, context.environ)
-
-
-def _refuse_password(url: str) -> None:
-    """A command line is seen by everybody on the machine, and is kept by the shell."""
-    try:
-        parts = urlsplit(url)
-        secret = parts.password is not None or "password" in dict(parse_qsl(parts.query))
-    except ValueError:
-        secret = False
-    if secret:
-        raise UsageError(
-            "a password does not belong on a command line",
-            reference="rescue-password",
-            hint="export RESCUE_URL=…, then --into RESCUE_URL",
-        )

@@ -14,8 +14,9 @@ from taly.cli.controls import visible
 from taly.cli.lazy import LazyGroup
 from taly.cli.output import err, print_error, print_error_json
 from taly.cli.sinks import clean_output
+from taly.cli.typed import refuse_passwords
 from taly.errors import ExitCode, Interrupted, TalyError, UsageError
-from taly.redaction import KNOWN, redact
+from taly.redaction import redact
 
 COMMANDS = {
     "status": ("taly.cli.discover:status", "What is live, and does it answer?"),
@@ -109,6 +110,7 @@ def run(arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
+        refuse_passwords(arguments)
         code = cli.main(args=arguments, prog_name="taly", standalone_mode=False)
         sys.stdout.flush()
     except SystemExit:  # how Click and Rich leave when nobody reads on: `taly status | head -1`
@@ -134,8 +136,6 @@ def _told(error: BaseException, arguments: list[str]) -> TalyError:
     """The error as one of ours, after its reader was told of it on stderr."""
     match error:
         case click.ClickException():
-            for argument in arguments:  # what was not understood is repeated
-                KNOWN.add_url(argument)
             said = StringIO()
             error.show(said)
             sys.stderr.write(redact(visible(said.getvalue())))

@@ -7,29 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from taly.app.context import Context, open_context
-from taly.errors import UsageError
 from taly.planning.parts import PlanOptions
-from taly.redaction import passwords
 
 if TYPE_CHECKING:
     from taly.model.plan import DatabaseVerdict
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def no_password(context: click.Context, parameter: click.Parameter, given: str) -> str:
-    """A URL as it was given; UsageError when it brings a password by the command line.
-
-    Everybody on the machine can read that, and the shell keeps it. A variable is fine.
-    """
-    source = context.get_parameter_source(str(parameter.name))
-    if source is click.core.ParameterSource.COMMANDLINE and any(passwords(given)):
-        raise UsageError(
-            f"{parameter.opts[0]}: a password does not belong on a command line",
-            reference="password-on-command-line",
-            hint=f"export {parameter.envvar}=postgresql://…   (without {parameter.opts[0]})",
-        )
-    return given
 
 
 def environment_options(command: F) -> F:
@@ -39,7 +22,6 @@ def environment_options(command: F) -> F:
         metavar="URL",
         default="",
         envvar="TALY_STORE",
-        callback=no_password,
         help="Where runs are kept: a file, or postgresql://… for a team.",
     )(command)
     return click.option(

@@ -17,6 +17,7 @@ import click
 from taly.cli.output import err, out, print_json
 from taly.errors import StepFailed, UsageError
 from taly.sandbox.running import (
+    DATABASE_URL,
     Running,
     exports,
     extra_needed,
@@ -60,7 +61,8 @@ def sandbox() -> None:
 @click.option(
     "--database-url",
     metavar="URL",
-    help="Use this PostgreSQL server instead of starting one.",
+    envvar=DATABASE_URL,
+    help=f"Use this PostgreSQL server instead of starting one. With a password: {DATABASE_URL}.",
 )
 @click.option("--detach", is_flag=True, help="Run in the background; returns when it is ready.")
 @json_option

@@ -14,7 +14,7 @@ import click
 from rich.markup import escape
 
 from taly.cli.controls import visible
-from taly.cli.options import environment_options, json_option, no_password, opened
+from taly.cli.options import environment_options, json_option, opened
 from taly.cli.output import FORMAT_VERSION, ago, err, out, print_json
 from taly.errors import ExitCode
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     metavar="URL",
     default="",
     envvar="TALY_STORE",
-    callback=no_password,
     help="The team's store, postgresql://…; else taly.toml's.",
 )
 @click.option("--name", default="", help="What it is called; else host and process number.")

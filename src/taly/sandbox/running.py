@@ -12,6 +12,8 @@ from pathlib import Path
 from taly.errors import UsageError
 
 STATUS = "sandbox.json"
+DATABASE_URL = "TALY_SANDBOX_DATABASE_URL"
+"""The variable with the URL of a server that the sandbox is to use."""
 ENVIRON = "sandbox.env"
 LOG = "sandbox.log"
 LOCK = "sandbox.lock"

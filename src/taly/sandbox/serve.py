@@ -14,7 +14,7 @@ from pathlib import Path
 from taly.errors import TalyError, UsageError
 from taly.sandbox.files import clear, forget, write_all
 from taly.sandbox.platform import Platform
-from taly.sandbox.running import LOG, Running, claim
+from taly.sandbox.running import DATABASE_URL, LOG, Running, claim
 from taly.sandbox.scenario_file import load
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -92,9 +92,13 @@ def start_detached(
     os.close(claim(directory))  # fail before a process is started
     reading, writing = os.pipe()
     log = directory / LOG
+    told = asdict(wish)
+    # Its password is nobody's who looks at the processes.
+    secret = {DATABASE_URL: told.pop("database_url") or ""}
     with log.open("wb") as output:
         child = popen(
-            [sys.executable, "-m", "taly.sandbox.serve", json.dumps(asdict(wish)), str(writing)],
+            [sys.executable, "-m", "taly.sandbox.serve", json.dumps(told), str(writing)],
+            env={**os.environ, **secret},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -145,9 +149,9 @@ def main(argument: str, writing: int) -> int:
             pipe.close()
 
         try:
-            problems = serve(
-                Wish(**json.loads(argument)), lambda running: tell("ready", asdict(running))
-            )
+            url = os.environ.pop(DATABASE_URL, "") or None
+            wish = Wish(**json.loads(argument), database_url=url)
+            problems = serve(wish, lambda running: tell("ready", asdict(running)))
         except TalyError as error:
             facts = {"message": error.message, "reference": error.reference, "hint": error.hint}
             tell("error", facts)
