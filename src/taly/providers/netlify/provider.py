@@ -9,7 +9,16 @@ from taly.errors import UsageError, VendorError, VendorRefused
 from taly.model.check import Finding
 from taly.model.environment import Component
 from taly.model.plan import ConfigChange, ConfigChangeKind, Step, StepKind
-from taly.model.ports import Attempt, Clock, Differences, Probe, Say, StepOptions, silent
+from taly.model.ports import (
+    Attempt,
+    Clock,
+    Differences,
+    InFlight,
+    Probe,
+    Say,
+    StepOptions,
+    silent,
+)
 from taly.model.release import (
     Deployment,
     Evidence,
@@ -29,6 +38,11 @@ from taly.providers.netlify.payloads import (
     DeployPayload,
     SitePayload,
 )
+
+UNSHOWN = "unshown"
+YOUNG_S = 30.0
+"""Whether Netlify shows a deploy at once to who asks for it by its id, nobody says: so long after
+it began, "not found" is no proof that it is gone."""
 
 
 class NetlifyProvider:
@@ -126,7 +140,10 @@ class NetlifyProvider:
         state: dict[str, str | bool | int | None] = {"deploy": site.live, "locked": site.locked}
         for wanted in step.wanted:
             if wanted.startswith(planning.BUILD):
-                state[wanted] = self._build_state(wanted.removeprefix(planning.BUILD))
+                build = wanted.removeprefix(planning.BUILD)
+                state[wanted] = self._build_state(build, step)
+                if state[wanted] == UNSHOWN:
+                    return self._waits_for(build)
         evidence = [self._evidence("netlify:getSite", judgement.in_words(site))]
         if step.kind in (StepKind.VERIFY, StepKind.VERIFY_ALL) and site.live:
             evidence.append(self._verify_deploy(site, state))
@@ -178,21 +195,36 @@ class NetlifyProvider:
         try:
             return self._api.cancel(build)
         except VendorRefused:
-            if self._build_state(build) == planning.ENDED:
+            if self._build_state(build, step) == planning.ENDED:
                 return {"call": f"POST /deploys/{build}/cancel", "status": "ended by itself"}
             raise
 
-    def _build_state(self, build: str) -> str:
-        """in-progress, ended, or Netlify's own word where taly does not know it."""
+    def _build_state(self, build: str, step: Step) -> str:
+        """in-progress, ended, UNSHOWN, or Netlify's own word where taly does not know it."""
         try:
             state = self._api.deploy(build).state
         except VendorRefused as error:
-            if error.reference in ("netlify-not-found", "netlify-gone"):
-                return planning.ENDED
-            raise
+            if error.reference not in ("netlify-not-found", "netlify-gone"):
+                raise
+            return UNSHOWN if self._is_young(step) else planning.ENDED
         if state in IN_PROGRESS:
             return planning.IN_PROGRESS
         return planning.ENDED if state in RESTORABLE | FAILED else state
+
+    def _is_young(self, step: Step) -> bool:
+        """Whether the build that the step ends began just now."""
+        begun = step.address.get(planning.BEGUN)
+        if not begun:
+            return False
+        return (self._clock.now() - datetime.fromisoformat(begun)).total_seconds() < YOUNG_S
+
+    def _waits_for(self, build: str) -> InFlight:
+        return InFlight(
+            operation=build,
+            same_target=False,
+            evidence=(self._evidence("netlify:getDeploy", "not found"),),
+            what="Netlify does not show the build that has just begun",
+        )
 
     def _verify_deploy(
         self, site: SitePayload, state: dict[str, str | bool | int | None]

@@ -16,6 +16,8 @@ RESTORE_DEADLINE_S = 900.0
 CALL_DEADLINE_S = 180.0
 BUILD = "build:"
 """State keys of production builds begin with this; the deploy id follows."""
+BEGUN = "begun"
+"""In a cancel step's address: when its build began, ISO 8601."""
 IN_PROGRESS = "in-progress"
 ENDED = "ended"
 
@@ -51,7 +53,7 @@ def _cancel(before: Observed, build: Deployment) -> Step:
         component=before.component,
         provider="netlify",
         title=f"{before.component}: cancel the production build of {build.label}",
-        address=before.address,
+        address={**before.address, BEGUN: build.created_at.isoformat() if build.created_at else ""},
         # None: not part of the observed state, so that a build's own end is not taken for drift.
         before={key: None},
         wanted={key: ENDED},
