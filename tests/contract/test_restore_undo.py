@@ -184,3 +184,21 @@ def test_a_rollback_after_a_rollback_is_found_by_comparison(scene: Scene) -> Non
             'SELECT "Full Name" FROM "Guest" WHERE "Full Name" LIKE \'kept%\' ORDER BY 1'
         ).fetchall()
     assert rows == [("kept",), ("kept too",)]
+
+
+def test_a_text_that_was_changed_since_it_was_applied_is_not_believed(scene: Scene) -> None:
+    """The live database is another one, so the texts alone tell which column is which."""
+    made = released(scene)
+    scene.back(made, "run-1aaaaa")
+    assert scene.stage.deploy().code == "ok"
+    scene.stage.run("UPDATE \"Guest\" SET \"name\" = 'Ada' WHERE \"id\" = 1")
+    file = scene.stage.migrations / NEW / "migration.sql"
+    other = file.read_text().replace(
+        'ALTER TABLE "Guest" RENAME COLUMN "Full Name" TO "name";',
+        'ALTER TABLE "Guest" RENAME COLUMN "email" TO "name";',
+    )
+    file.write_text(other)
+    scene.back(made, "run-2bbbbb")
+    assert scene.stage.run('SELECT "Full Name", "email" FROM "Guest" WHERE "id" = 1') == [
+        ("Ada", "1@x")
+    ]

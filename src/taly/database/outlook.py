@@ -86,7 +86,7 @@ def _correspondence(at: Scene) -> Correspondence | None:
         before,
         at.live.catalog,
         same_database=at.is_same_database,
-        texts=[(name, sql) for name, sql in at.since if sql is not None],
+        texts=[(name, sql or "") for name, sql in at.since],
         schema=at.target.schema,
     )
     hints = read_hints(at.before.address.get("hints", ""))

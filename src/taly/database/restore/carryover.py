@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taly.database.carry import Carry, Since
-from taly.database.carry.earlier import NOTHING_EARLIER, Earlier, Row
+from taly.database.carry.earlier import NOTHING_EARLIER, Earlier
+from taly.database.carry.earlier import Row as Values
 from taly.database.checkpoint.catalog_file import BEFORE, read_catalog_file
 from taly.database.checkpoint.facts import ledger_of
 from taly.database.checkpoint.folder import MIGRATIONS, Checkpoint
-from taly.database.checkpoint.pending import UP
 from taly.database.checkpoint.session import snapshot
 from taly.database.connection import Target
+from taly.database.files import text_of
+from taly.database.ledger import Row
 from taly.database.rescue.bundle import Bundle, RescuedRow, bundles
 from taly.database.rescue.manifest import TableFacts
 from taly.database.restore.job import Job
@@ -30,16 +32,19 @@ class Seen:
     """A database's schema and applied migrations at one instant."""
 
     catalog: Catalog
-    applied: tuple[str, ...]
+    applied: tuple[Row, ...]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the migrations that are applied."""
+        return frozenset(row.name for row in self.applied)
 
 
 def see(target: Target) -> Seen:
     """Read both."""
     with snapshot(target) as connection:
         ledger, _ = ledger_of(connection, target)
-        return Seen(
-            catalog=read_catalog(connection), applied=tuple(row.name for row in ledger.applied)
-        )
+        return Seen(catalog=read_catalog(connection), applied=ledger.applied)
 
 
 def correspondence_of(job: Job, start: Start, incoming: str) -> Correspondence:
@@ -48,12 +53,12 @@ def correspondence_of(job: Job, start: Start, incoming: str) -> Correspondence:
     Raises VendorRefused where they cannot be carried over.
     """
     live, other = see(job.target), see(job.place(incoming))
-    backwards = not set(other.applied) <= set(live.applied)
+    backwards = not other.names <= live.names
     old, new = (live, other) if backwards else (other, live)
     before = old.catalog
     if start.checkpoint is not None:
         before = read_catalog_file(start.checkpoint.path / BEFORE)
-    later = [name for name in new.applied if name not in old.applied]
+    later = [row for row in new.applied if row.name not in old.names]
     matched = pairs(
         before,
         new.catalog,
@@ -151,7 +156,7 @@ def _absent(job: Job) -> Iterator[tuple[tuple[str, str], tuple[str, ...]]]:
 
 def _otherwise(
     job: Job,
-) -> Iterator[tuple[tuple[str, str], Row, Row]]:
+) -> Iterator[tuple[tuple[str, str], Values, Values]]:
     """Rows that the run to be undone kept, left as in the backup or converted, and how they read.
 
     Where transaction ids do not tell who wrote last, this tells whether somebody has since: if not,
@@ -164,7 +169,7 @@ def _otherwise(
 
 def _keyless(
     job: Job,
-) -> Iterator[tuple[tuple[str, str], Row | None, Row | None]]:
+) -> Iterator[tuple[tuple[str, str], Values | None, Values | None]]:
     """Rows without a key that the run to be undone had no place for, kept, or converted."""
     for name, table, row in _rescued(job):
         if table.key:
@@ -176,17 +181,13 @@ def _keyless(
 
 
 def _texts(
-    job: Job, checkpoint: Checkpoint | None, names: Sequence[str]
+    job: Job, checkpoint: Checkpoint | None, rows: Sequence[Row]
 ) -> tuple[tuple[str, str], ...]:
-    """The migrations' texts: from the checkout, else as the checkpoint kept them."""
+    """The migrations' texts: from the checkout, else as the checkpoint kept them.
+
+    Empty where nobody has the one that was applied: a text that was changed since tells nothing.
+    """
     places = [Path(job.step.address["directory"])] if job.step.address.get("directory") else []
     if checkpoint is not None:
         places.append(checkpoint.path / MIGRATIONS)
-    found = []
-    for name in names:
-        for place in places:
-            if (place / name / UP).is_file():
-                text = (place / name / UP).read_text("utf-8-sig", errors="replace")
-                found.append((name, text))
-                break
-    return tuple(found)
+    return tuple((row.name, text_of(places, row).sql or "") for row in rows)
