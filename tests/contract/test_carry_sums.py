@@ -8,6 +8,7 @@ from tests.contract.carry_stage import Stage, side_url, stage
 from taly.database.carry import comparing
 from taly.database.carry.model import ProofFailed
 from taly.database.checkpoint.contents import contents, tables
+from taly.database.checkpoint.manifest import Sums
 from taly.database.checkpoint.session import snapshot
 from taly.errors import VendorUnavailable
 
@@ -37,20 +38,21 @@ INSERT INTO parent SELECT i, 1 FROM generate_series(1, 9) i;
 """
 
 
-def test_the_sums_of_the_first_pass_are_those_of_a_backup(stage: Stage) -> None:
-    """Of whatever types, and with columns that the live table has no more."""
+@pytest.mark.parametrize("sums", ["mixed", "plain"])
+def test_the_sums_of_the_first_pass_are_those_of_a_backup(stage: Stage, sums: Sums) -> None:
+    """Of whatever types, with columns that the live table has no more, by either format."""
     stage.both(KINDS)
     stage.backed_up()
     stage.live("ALTER TABLE dropped DROP COLUMN gone")
     stage.live("UPDATE same SET v = 'x' WHERE id < 9; DELETE FROM dropped WHERE id = 3")
     with snapshot(stage.side_target) as connection:
-        every = contents(connection, tables(connection), lambda what, done, whole: None)
+        every = contents(connection, tables(connection), lambda what, done, whole: None, sums)
     expected = {
         (one.table_schema, one.name): (one.rows, one.checksum)
         for one in every
         if one.name not in ("no_key", "part")
     }
-    with stage.carry() as (carry, _):
+    with stage.carry(sums=sums) as (carry, _):
         assert carry.summed == expected.keys()
         carry.first_pass()
         assert carry.backup == expected

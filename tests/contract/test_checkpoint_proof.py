@@ -1,5 +1,6 @@
 """What is believed of a checkpoint: only what was restored and compared; and the window's end."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 from tests.contract.checkpoint_stage import Stage
 
+from taly.database.checkpoint.contents import contents, tables
 from taly.database.checkpoint.folder import Checkpoint, Unreadable, every, load
 from taly.database.checkpoint.manifest import MANIFEST, Manifest, sealed
 from taly.database.checkpoint.prune import Pruned, prune
+from taly.database.checkpoint.session import snapshot
 from taly.errors import ExitCode, Refused, TalyError, UsageError, VerificationFailed
 
 
@@ -122,6 +125,21 @@ def test_a_template_that_is_gone_is_no_backup(stage: Stage) -> None:
     made = stage.checkpoint("template")
     stage.run(f'DROP DATABASE "{made.manifest.backup.template}"')
     assert made.manifest.backup.template in failed(stage, made).message
+
+
+def test_a_checkpoint_of_the_format_before_is_proved_by_its_own_sums(stage: Stage) -> None:
+    made = stage.checkpoint("dump")
+    assert made.manifest.sums == "mixed"
+    with snapshot(stage.target) as connection:
+        plain = contents(connection, tables(connection), lambda *_: None, "plain")
+    assert plain != made.manifest.tables
+    body = made.manifest.model_copy(update={"tables": plain, "format_version": "1.1"})
+    told = body.model_dump(mode="json", exclude={"sums"})
+    seal = hashlib.sha256(
+        json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    )
+    (made.path / MANIFEST).write_text(json.dumps({**told, "seal": seal.hexdigest()}), "utf-8")
+    assert stage.verify(load(made.path)).restored
 
 
 def test_without_a_backup_only_files_are_checked(stage: Stage) -> None:

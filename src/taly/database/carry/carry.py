@@ -22,6 +22,7 @@ from taly.database.carry.shape import Shape
 from taly.database.carry.sql import number, rows, run
 from taly.database.carry.views import Views
 from taly.database.carry.work import Name, Works, read_works
+from taly.database.checkpoint.manifest import Sums
 from taly.database.connection import Target
 from taly.errors import TalyError
 from taly.model.ports import Say, silent
@@ -53,8 +54,9 @@ class Carry:
         say: Say = silent,
         schema_of_ledger: str,
         earlier: Earlier = NOTHING_EARLIER,
+        sums: Sums = "mixed",
     ) -> None:
-        """Nothing is opened yet. `name` names what is made on the server.
+        """Nothing is opened yet. `name` names what is made on the server; `sums`: see `backup`.
 
         `since` = None compares everything. `earlier`: for an undo, what the way back did.
         """
@@ -62,6 +64,7 @@ class Carry:
         self._given, self._since, self._bundle = correspondence, since, bundle
         self._name, self._say, self._ledger = name, say, schema_of_ledger
         self._earlier = earlier
+        self._sums: Sums = sums
         self._scratch = Scratch(name)
         self._control: psycopg.Connection | None = None
         self._reader: psycopg.Connection | None = None
@@ -82,7 +85,7 @@ class Carry:
         self._passes = self._objects = self._objects_seen = 0
         self.backup: dict[Name, tuple[int, str]] = {}
         """Table → rows and checksum that the target had of the `summed` ones before anything was
-        carried over, as `checkpoint.contents` gives them."""
+        carried over, as `checkpoint.contents` gives them with `sums`."""
         self.blocked_s = 0.0
         """How long writers waited, as far as we know."""
 
@@ -253,6 +256,7 @@ class Carry:
                 name=self._name,
                 since=since,
                 say=self._say,
+                sums=self._sums,
             )
             worker.commit()
         finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from taly.database.carry import rowsql
 from taly.database.carry.sql import number, pour, q, rows, run, telling
 from taly.database.carry.work import Work
-from taly.database.checkpoint.contents import HASH_RECORDS_SINCE, row_hash
+from taly.database.checkpoint.contents import HASH_RECORDS_SINCE, row_hash, summed
 
 if TYPE_CHECKING:
     from taly.database.carry.moving import Move
@@ -19,6 +19,7 @@ COARSE, FINE, FINEST = 1 << 10, 1 << 14, 1 << 18
 read for each one that differs. The bits that tell them apart are the same, and more."""
 FEW = COARSE // 16
 """So many coarse buckets that differ are looked at row by row as they are."""
+KEYS, ROWS = summed("mixed", "kh"), summed("mixed", "h")
 ODD_COLLATION = """
 SELECT EXISTS (SELECT FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation
                WHERE a.attrelid = %s::regclass AND NOT c.collisdeterministic)
@@ -101,7 +102,8 @@ class _Comparison:
         hash_records = target.info.server_version >= HASH_RECORDS_SINCE
         ours = tuple((one.pair.target, one.native) for one in self.work.columns)
         odd = rows(target, ODD_COLLATION, (q(table.schema, table.name),))
-        if (ours, works.hash_records, odd) == (table.columns, hash_records, [(False,)]):
+        same = (ours, works.hash_records, odd) == (table.columns, hash_records, [(False,)])
+        if same and self.move.sums == "mixed":
             return ""
         return row_hash(table, hash_records, "t").as_string(target)
 
@@ -112,7 +114,7 @@ class _Comparison:
             run(move.target, f"DROP TABLE IF EXISTS {level.at(what)}")
         run(move.source, f"DROP TABLE IF EXISTS {level.at('live')}")
         there = self._there(f", {backup_hash} AS m" if backup_hash else "")
-        more = ", sum(m) AS m" if backup_hash else ""
+        more = f", sum({summed(move.sums, 'm')}) AS m" if backup_hash else ""
         with ThreadPoolExecutor(1) as aside:  # each side has a processor of its own to use
             live = _sums(level, "live", self._live(), within, "")
             reading = aside.submit(run, move.source, live)
@@ -156,7 +158,7 @@ class _Comparison:
             f" SELECT coalesce(l.b, o.b) AS b FROM {level.at('live')} l FULL JOIN"
             " (SELECT b, sum(n) AS n, sum(kh) AS kh, sum(h) AS h FROM"
             f" (SELECT b, n, kh, h FROM {level.at('own')} UNION ALL"
-            f" SELECT {level.bucket}, sign, sign * kh::numeric, sign * h::numeric"
+            f" SELECT {level.bucket}, sign, sign * {KEYS}::numeric, sign * {ROWS}::numeric"
             f" FROM ({changes}) c WHERE {within}) e"
             " GROUP BY b HAVING NOT (sum(n) = 0 AND sum(kh) = 0 AND sum(h) = 0)) o ON o.b = l.b"
             " WHERE (l.n, l.kh, l.h) IS DISTINCT FROM (o.n, o.kh, o.h)",
@@ -227,5 +229,6 @@ def _sums(level: _Level, what: str, query: str, within: str, more: str) -> str:
     narrowed = query if within == "true" else f"SELECT * FROM ({query}) r WHERE {within}"
     return (
         f"CREATE TEMP TABLE {level.at(what)} ON COMMIT DROP AS SELECT {level.bucket} AS b,"
-        f" count(*) AS n, sum(kh) AS kh, sum(h) AS h{more} FROM ({narrowed} OFFSET 0) l GROUP BY 1"
+        f" count(*) AS n, sum({KEYS}) AS kh, sum({ROWS}) AS h{more}"
+        f" FROM ({narrowed} OFFSET 0) l GROUP BY 1"
     )

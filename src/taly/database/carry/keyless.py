@@ -14,6 +14,7 @@ from taly.database.carry.model import ProofFailed
 from taly.database.carry.moving import Move
 from taly.database.carry.sql import lit, number, q, rows, run
 from taly.database.carry.work import Work
+from taly.database.checkpoint.contents import summed
 
 Sum = tuple[int, int]
 """Rows and their checksum."""
@@ -37,7 +38,10 @@ def theirs(move: Move, work: Work) -> Sum:
 
 
 def _sum(connection: psycopg.Connection, value: str, place: str) -> Sum:
-    row = rows(connection, f"SELECT count(*), coalesce(sum({value}), 0) FROM {place}")[0]
+    each = f"SELECT {value} AS h FROM {place} OFFSET 0"
+    row = rows(connection, f"SELECT count(*), coalesce(sum({summed('mixed')}), 0) FROM ({each}) r")[
+        0
+    ]
     return int(row[0]), int(row[1])
 
 

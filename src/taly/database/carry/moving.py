@@ -11,6 +11,7 @@ from taly.database.carry.model import Since
 from taly.database.carry.scratch import Scratch
 from taly.database.carry.sql import array, number, pour, q, run, telling
 from taly.database.carry.work import Part, Work, Works
+from taly.database.checkpoint.manifest import Sums
 from taly.model.ports import Say
 
 
@@ -26,6 +27,8 @@ class Move:
     name: str
     since: Since | None
     say: Say
+    sums: Sums = "mixed"
+    """How the checkpoint sums up rows."""
 
     def stage_since(self, work: Work) -> int:
         """Stage what was written since the backup, found by the rows' transactions."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.sql import SQL, Composed, Identifier
 
-from taly.database.checkpoint.manifest import TableContent
+from taly.database.checkpoint.manifest import Sums, TableContent
 
 TABLES = """
 SELECT n.nspname, c.relname, pg_table_size(c.oid),
@@ -60,12 +60,15 @@ def tables(connection: psycopg.Connection) -> list[Table]:
 
 
 def contents(
-    connection: psycopg.Connection, found: list[Table], report: Report
+    connection: psycopg.Connection, found: list[Table], report: Report, sums: Sums = "mixed"
 ) -> tuple[TableContent, ...]:
-    """Rows and checksum of these tables; the checksum does not depend on the rows' order."""
+    """Rows and checksum of these tables; the checksum does not depend on the rows' order.
+
+    `sums`: "plain" only to compare with a checkpoint whose checksums were made so.
+    """
     all_bytes, done, out = sum(table.bytes for table in found), 0, []
     for table in found:
-        query = _query(table, connection.info.server_version >= HASH_RECORDS_SINCE)
+        query = _query(table, connection.info.server_version >= HASH_RECORDS_SINCE, sums)
         row = connection.execute(query).fetchone()
         assert row is not None, "an aggregate gives a row"
         out.append(
@@ -96,10 +99,20 @@ def row_hash(table: Table, hash_records: bool, row: str) -> Composed:
     return SQL(hashed).format(values)
 
 
-def _query(table: Table, hash_records: bool) -> Composed:
+def summed(sums: Sums, value: str = "h") -> str:
+    """What is added up of a row, from its hash, a column.
+
+    PostgreSQL's hash of a record is a polynomial of its columns' hashes. So a plain sum is, modulo
+    2⁶⁴, made of one sum for each column, and tells of no values that two rows have exchanged.
+    """
+    return value if sums == "plain" else f"hashint8extended({value}, {value})"
+
+
+def _query(table: Table, hash_records: bool, sums: Sums) -> Composed:
     place = Identifier(table.schema, table.name)
     if not table.columns:
         return SQL("SELECT count(*), '0' FROM ONLY {}").format(place)
     return SQL(
-        "SELECT count(*), coalesce(sum(h), 0)::text FROM (SELECT {} AS h FROM ONLY {} t) t"
-    ).format(row_hash(table, hash_records, "t"), place)
+        "SELECT count(*), coalesce(sum({}), 0)::text"
+        " FROM (SELECT {} AS h FROM ONLY {} t OFFSET 0) t"  # lest each use computes it anew
+    ).format(SQL(summed(sums)), row_hash(table, hash_records, "t"), place)

@@ -37,7 +37,7 @@ def unlike_copy(
     if row is None or row[0] < _xmax(manifest.instant.snapshot):
         yield "it is from before the checkpoint's instant"
     xmin, folder = manifest.instant.xmin, checkpoint.path
-    yield from unsettled(connection, xmin, manifest.settled, folder, report)
+    yield from unsettled(connection, xmin, manifest.settled, folder, report, manifest.sums)
     objects = large_objects(connection)
     if manifest.large_objects_later is None and objects != manifest.large_objects:
         yield f"{objects} large objects, and there were {manifest.large_objects}"

@@ -320,6 +320,7 @@ def _manifest(order: Order, name: str, parts: Parts, folder: Path) -> Manifest:
         migrations=parts.migrations,
         backup=parts.backup,
         tables=parts.tables,
+        sums="mixed",
         large_objects=parts.large_objects,
         settled=parts.settled,
         large_objects_later=parts.large_objects_later,

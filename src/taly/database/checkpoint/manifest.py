@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from taly.errors import Refused
 from taly.hostile import json_value
 
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.2"
 """A minor adds, a major changes: a reader refuses another major."""
 MANIFEST = "manifest.json"
 AFTER = "after.json"
@@ -36,6 +36,10 @@ def _within(name: str) -> str:
 
 FileName = Annotated[str, AfterValidator(_within)]
 """Relative to the checkpoint's folder, and within it."""
+
+
+Sums = Literal["plain", "mixed"]
+"""How rows are summed up: plainly until format 1.1, since then each row's hash is mixed before."""
 
 
 class _Strict(BaseModel):
@@ -201,6 +205,8 @@ class Manifest(_Strict):
     backup: BackupFacts
     tables: tuple[TableContent, ...]
     """Of the whole database at that instant; empty without a backup."""
+    sums: Sums = "plain"
+    """How the checksums of `tables` and `settled` are made."""
     large_objects: int
     destroyed: tuple[Kept, ...]
     unseen: tuple[str, ...]

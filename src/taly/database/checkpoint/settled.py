@@ -14,9 +14,9 @@ from pathlib import Path
 import psycopg
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-from taly.database.checkpoint.contents import HASH_RECORDS_SINCE, Report, Table, tables
+from taly.database.checkpoint.contents import HASH_RECORDS_SINCE, Report, Table, summed, tables
 from taly.database.checkpoint.folder import write_file
-from taly.database.checkpoint.manifest import SettledContent
+from taly.database.checkpoint.manifest import SettledContent, Sums
 
 FOLDER = "touched"
 TOUCHED = """
@@ -24,8 +24,8 @@ SELECT DISTINCT h FROM (SELECT {} AS h FROM ONLY {} t WHERE t.xmax <> '0'::xid) 
 """
 # `age` tells old from new modulo 2³², as a plain comparison of the 32 bits would not.
 SETTLED = """
-SELECT count(*), coalesce(sum(h), 0)::text FROM (
-  SELECT {} AS h FROM ONLY {} t WHERE age(t.xmin) > age({}::xid)) r
+SELECT count(*), coalesce(sum({}), 0)::text FROM (
+  SELECT {} AS h FROM ONLY {} t WHERE age(t.xmin) > age({}::xid) OFFSET 0) r
 WHERE NOT EXISTS (SELECT FROM unnest({}::bigint[]) u (x) WHERE u.x = r.h)
 """
 
@@ -46,7 +46,7 @@ def settle(
         file = f"{FOLDER}/{number}.gz" if touched else ""
         if touched:
             write_file(folder / file, gzip.compress("\n".join(map(str, touched)).encode(), 1))
-        found.append(_settled(connection, table, xmin, file, touched))
+        found.append(_settled(connection, table, xmin, file, touched, "mixed"))
         done += table.bytes
         report("rows untouched meanwhile", done, whole)
     return tuple(found)
@@ -58,6 +58,7 @@ def unsettled(
     expected: tuple[SettledContent, ...],
     folder: Path,
     report: Report,
+    sums: Sums,
 ) -> Iterator[str]:
     """What a physical copy does not hold as it should."""
     there = {(table.schema, table.name): table for table in tables(connection)}
@@ -68,7 +69,7 @@ def unsettled(
             yield f"table {place} is not in it"
             continue
         touched = _read(folder / one.touched) if one.touched else []
-        found = _settled(connection, table, xmin, one.touched, touched)
+        found = _settled(connection, table, xmin, one.touched, touched, sums)
         if found.rows != one.rows:
             yield f"table {place}: {found.rows} rows that were settled, and there were {one.rows}"
         elif found.checksum != one.checksum:
@@ -78,9 +79,15 @@ def unsettled(
 
 
 def _settled(
-    connection: psycopg.Connection, table: Table, xmin: int, file: str, touched: list[int]
+    connection: psycopg.Connection,
+    table: Table,
+    xmin: int,
+    file: str,
+    touched: list[int],
+    sums: Sums,
 ) -> SettledContent:
     query = SQL(SETTLED).format(
+        SQL(summed(sums)),
         _hash(connection, table),
         _place(table),
         Literal(str(xmin % 2**32)),

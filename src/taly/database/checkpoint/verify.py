@@ -126,7 +126,7 @@ def unlike(
     asked = elsewhere & {(one.table_schema, one.name) for one in manifest.tables}
     here = [one for one in tables(connection) if (one.schema, one.name) not in asked]
     expected = [one for one in manifest.tables if (one.table_schema, one.name) not in asked]
-    yield from unlike_rows(expected, contents(connection, here, report))
+    yield from unlike_rows(expected, contents(connection, here, report, manifest.sums))
     objects = large_objects(connection)
     if objects != manifest.large_objects:
         yield f"{objects} large objects, and there were {manifest.large_objects}"

@@ -132,6 +132,7 @@ def carry_of(
         )
         if job.undoes
         else NOTHING_EARLIER,
+        sums=start.checkpoint.manifest.sums if start.checkpoint else "mixed",
     )
 
 
