@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.contract.revert_stage import Project
-from tests.e2e.clients import prisma_cli
+from tests.e2e.clients import node, prisma_cli
 
 INIT, BAD = "20250101000000_init", "20250201000000_bad"
 CONFIG = """
@@ -56,7 +56,7 @@ def run(prisma: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[
     engine = str(prisma / "no-engine")
     return subprocess.run(
         [
-            *("node", "--require", str(prisma / "ends-at-once.cjs")),
+            *(node(), "--require", str(prisma / "ends-at-once.cjs")),
             *(str(prisma / "node_modules/prisma/build/index.js"), "migrate", *arguments),
         ],
         cwd=prisma,
