@@ -40,8 +40,9 @@ bench: $(VENV)/.ready  ## the measurements that the README quotes
 
 SEEDS ?= 10000
 FOR_S ?= 0
-simulate: $(VENV)/.ready  ## play SEEDS=10000 simulated incidents and check every invariant
-	$(BIN)/python -m taly.simulate.main --seeds $(SEEDS) --seconds $(FOR_S)
+REAL_S ?= 30
+simulate: $(VENV)/.ready  ## play SEEDS=10000 incidents, then REAL_S=30 seconds with the real providers
+	$(BIN)/python -m taly.simulate.main --seeds $(SEEDS) --seconds $(FOR_S) --real-seconds $(REAL_S)
 
 fuzz: $(VENV)/.ready  ## hostile input for every reader, for FOR_S=60 seconds on both cores
 	$(BIN)/python -m tools.fuzz --seconds $(or $(filter-out 0,$(FOR_S)),60)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from multiprocessing import get_context
 
 from taly.simulate.faults import Coverage
@@ -16,6 +16,8 @@ from taly.simulate.store import remove_stores
 
 SHARE = 50
 """Seeds given to a process at a time."""
+REAL_SHARE = 10
+"""The same where real providers are played, which takes longer."""
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ def simulate(
     began, total = time.monotonic(), Summary()
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         waiting = []
-        for share in _shares(seeds, SHARE // 5 if real else SHARE):
+        for share in _shares(seeds, REAL_SHARE if real else SHARE):
             waiting.append(pool.submit(_played, share, plant, real))
             while len(waiting) >= 2 * jobs:
                 total.add(waiting.pop(0).result())
@@ -60,13 +62,23 @@ def simulate(
     return total
 
 
+def fixed_and_fresh(first: int) -> Iterator[int]:
+    """Without end: ten seeds from 0 on, which are always the same, ten from `first` on, and so on.
+
+    Ten are what a process gets at a time where real providers are played.
+    """
+    for start in count(0, REAL_SHARE):
+        yield from range(start, start + REAL_SHARE)
+        yield from range(first + start, first + start + REAL_SHARE)
+
+
 def found_after(name: str, seeds: Iterable[int], *, real: bool = False) -> tuple[int, str] | None:
     """How many seeds it takes until this planted bug is found, and by what; None = never."""
     with planted(name):
-        for count, seed in enumerate(seeds, 1):
+        for played, seed in enumerate(seeds, 1):
             verdict = one(seed, real=real)
             if verdict.violations:
-                return count, verdict.violations[0]
+                return played, verdict.violations[0]
     return None
 
 

@@ -2,10 +2,11 @@
 
 import os
 import sys
+import time
 
 import click
 
-from taly.simulate.batch import Summary, simulate
+from taly.simulate.batch import Summary, fixed_and_fresh, simulate
 from taly.simulate.planted import BUGS, OF_PROVIDERS, planted
 from taly.simulate.report import coverage_lines, trace_lines, vendor_lines
 from taly.simulate.runner import one
@@ -22,12 +23,17 @@ from taly.simulate.runner import one
     "--plant", default="", type=click.Choice(["", *BUGS, *OF_PROVIDERS]), help="A bug to be found."
 )
 @click.option(
+    "--real-seconds",
+    default=0.0,
+    help="For so long, and within --seconds, real providers are played after the generic vendors.",
+)
+@click.option(
     "--vendors", default="generic", type=click.Choice(["generic", "real"]), show_default=True,
     help="real: taly's own providers, against the emulated vendors.",
 )  # fmt: skip
 def main(
     seeds: int, first: int, seconds: float, jobs: int, seed: int | None, trace: bool, plant: str,
-    vendors: str,
+    real_seconds: float, vendors: str,
 ) -> None:  # fmt: skip
     """Play simulated incidents and check that nothing is lost, doubled or told wrong.
 
@@ -37,13 +43,29 @@ def main(
     if seed is not None:
         sys.exit(_single(seed, trace, plant, real))
     chosen = range(first, first + seeds)
-    summary = simulate(chosen, jobs=jobs, seconds=seconds, plant=plant, real=real)
+    allowed = max(1.0, seconds - real_seconds) if seconds else 0.0
+    failed = _told(
+        simulate(chosen, jobs=jobs, seconds=allowed, plant=plant, real=real), plant, real
+    )
+    if real_seconds:
+        print(
+            "\nThe real providers, against the emulated vendors; every other ten seeds are new:\n"
+        )
+        mixed = fixed_and_fresh(int(time.time()) * 1000)
+        summary = simulate(mixed, jobs=jobs, seconds=real_seconds, plant=plant, real=True)
+        failed = _told(summary, plant, True) or failed
+    sys.exit(1 if failed else 0)
+
+
+def _told(summary: Summary, plant: str, real: bool) -> bool:
+    """Print what came of it, with the smallest form of a failing seed; whether one failed."""
     _print(summary)
-    if summary.failing:
-        worst = min(summary.failing)
-        print(f"\nseed {worst} fails; its smallest form:\n")
-        _single(worst, True, plant, real)
-        sys.exit(1)
+    if not summary.failing:
+        return False
+    worst = min(summary.failing)
+    print(f"\nseed {worst} fails; its smallest form:\n")
+    _single(worst, True, plant, real)
+    return True
 
 
 def _single(seed: int, trace: bool, plant: str, real: bool) -> int:
