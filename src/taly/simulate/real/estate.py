@@ -75,6 +75,8 @@ class Estate(Platform):
         self.clock = EstateClock(timeline)
         self.world = World(clock=self.clock, secrets={TOKEN})
         self.apps: dict[str, Any] = {}
+        self.by_id_lags = False
+        """Whether Netlify shows a build late to who asks for it by its id: nobody says."""
 
     def build(self, random: Random, environment: Environment) -> None:
         """Two or three releases lie behind it, the last of them bad, live for half an hour."""

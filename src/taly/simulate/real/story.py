@@ -95,6 +95,7 @@ class RealSimulation(Simulation):
         self.environment: Environment = draw_order(world, tuple(KINDS), _component)
         estate = Estate(self.timeline, self.note)
         estate.build(world, self.environment)
+        estate.by_id_lags = random_of(self.seed, "by id").random() < 0.5
         return estate
 
     def _strikes(self, process: Process, faults: Faults) -> Strikes:
