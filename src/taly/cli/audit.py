@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.markup import escape
 
 from taly.cli.options import environment_options, json_option, opened
 from taly.cli.output import err, out, print_error, print_json
@@ -55,13 +56,11 @@ def verify(heads: tuple[str, ...], file: str, config_path: str, store: str, as_j
     if as_json:
         print_json("audit", _body(found))
     else:
-        for one in found.trails:
-            _print(one)
-        if not found.trails:
-            out().print("There is nothing in the audit trail yet.")
-    if not found.is_intact:
-        print_error(_broken(found))
-        return int(ExitCode.VERIFICATION_FAILED)
+        _print_all(found)
+    wrong = found.unseen if found.is_intact else _broken(found)
+    if wrong is not None:
+        print_error(wrong)
+        return int(wrong.exit_code)
     if not as_json and found.trails:
         following = "taly audit export" if heads or file else "taly audit head"
         err().print(f"\nnext: [command]{following}[/]")
@@ -129,10 +128,21 @@ def _instant(text: str) -> datetime | None:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def _print_all(found: "Audited") -> None:
+    for one in found.trails:
+        _print(one)
+    if not found.trails:
+        out().print("There is nothing in the audit trail yet.")
+    if found.unproven:
+        said = f"shared without a trail, so that nothing proves it: {', '.join(found.unproven)}"
+        out().print(said, style="warn", markup=False)
+
+
 def _print(one: "Walked") -> None:
     style = "good" if one.finding is None else "bad"
     word = "intact" if one.finding is None else "NOT INTACT"
-    out().print(f"[name]{one.environment}[/]  [{style}]{word}[/]")
+    whose = f"  as {one.machine or 'a machine'} shared it" if one.trail else ""
+    out().print(f"[name]{one.environment}[/]  [{style}]{word}[/]{escape(whose)}")
     acts = f" and {_count(one.acts, 'act')} outside runs" if one.acts else ""
     what = f"{_count(one.events, 'event')} of {_count(one.runs, 'run')}{acts}"
     out().print(f"  {what}, {one.first} to {one.last}")
@@ -154,7 +164,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _broken(found: "Audited") -> VerificationFailed:
-    says = [f"{one.environment}: {one.finding.says}" for one in found.trails if one.finding]
+    says = [f"{_whose(one)}: {one.finding.says}" for one in found.trails if one.finding]
     says += [
         f"the head {head} that you kept stands in no trail: what was newest when you kept it "
         "was removed, or all was written anew"
@@ -165,13 +175,23 @@ def _broken(found: "Audited") -> VerificationFailed:
     )
 
 
+def _whose(one: "Walked") -> str:
+    if not one.trail:
+        return one.environment
+    return f"{one.environment}, {one.machine or 'another machine'}'s trail {one.trail[:12]}"
+
+
 def _body(found: "Audited") -> dict[str, object]:
     return {
         "intact": found.is_intact,
         "lost_heads": list(found.lost_heads),
+        "unproven": list(found.unproven),
+        "unseen": found.unseen and found.unseen.message,
         "trails": [
             {
                 "environment": one.environment,
+                "machine": one.machine or None,
+                "trail": one.trail or None,
                 "intact": one.finding is None,
                 "events": one.events,
                 "acts": one.acts,

@@ -1,6 +1,7 @@
 """Exporting a trail, and verifying an export where there is no store."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from taly.engine.audit.findings import Walked
@@ -58,20 +59,29 @@ def _last_of(store: Store, environment: str, run: str) -> int:
 
 
 def verify_lines(lines: Iterable[Line], heads: Collection[str] = ()) -> list[Walked]:
-    """Walk the lines of an export, which may hold several environments one after the other."""
-    walks: dict[str, Walk] = {}
-    tellers: dict[str, Teller] = {}
+    """Walk the lines of an export, which may hold several environments, and machines' trails."""
+    walks: dict[tuple[str, str], Walk] = {}
+    tellers: dict[tuple[str, str], Teller] = {}
     for line in lines:
-        environment = line.entry.environment
-        if environment not in walks:
+        key = line.entry.environment, line.trail
+        if key not in walks:
             first = line.entry.position
             previous = line.previous if first > 1 else ""
-            walks[environment] = Walk(environment, heads, previous=previous, first=max(first, 1))
-            tellers[environment] = Teller()
-        walk = walks[environment]
+            walks[key] = Walk(key[0], heads, previous=previous, first=max(first, 1))
+            tellers[key] = Teller()
+        walk = walks[key]
         if walk.finding is None:
-            _take(walk, tellers[environment], line)
-    return [walk.walked() for walk in walks.values()]
+            _take(walk, tellers[key], line)
+    return [replace(walk.walked(), trail=trail) for (_, trail), walk in walks.items()]
+
+
+def part_of(lines: Sequence[Line], *, run: str = "", since: datetime | None = None) -> list[Line]:
+    """Of a whole trail's lines what `export` would give."""
+    places = [
+        at for at, line in enumerate(lines) if _begins(line.entry, run, since) or not (run or since)
+    ]
+    end = places[-1] + 1 if run and places else len(lines)
+    return list(lines[places[0] : end]) if places else []
 
 
 def _take(walk: Walk, teller: Teller, line: Line) -> None:
@@ -86,5 +96,6 @@ def _take(walk: Walk, teller: Teller, line: Line) -> None:
     # Of a run whose beginning is not in the file, who did it is what the file says.
     who_is_known = teller.knows(entry.run)
     same = told.kind == line.kind and (not who_is_known or told.who == line.who)
-    if line.previous != before or not same:
+    is_named = not line.trail or entry.position > 1 or entry.chain == line.trail
+    if line.previous != before or not same or not is_named:
         walk.find("altered", entry, f"what the line of {named(entry)} says beside it was altered")

@@ -39,3 +39,7 @@ class Walked:
     finding: Finding | None = None
     kept: Mapping[str, int] = field(default_factory=dict)
     """Of the heads that were given: hash → the position where it stands."""
+    trail: str = ""
+    """Where a team's machines have a trail each: its name, the hash of its first entry."""
+    machine: str = ""
+    """…and the machine that last wrote there."""

@@ -28,6 +28,8 @@ class Line:
     """The hash of the entry before it."""
     kind: str
     who: Mapping[str, str]
+    trail: str = ""
+    """In an export of several machines' trails: the hash of the first entry of this one's."""
 
 
 class Teller:
@@ -69,6 +71,7 @@ def to_line(line: Line) -> str:
         "previous": line.previous,
         "kind": line.kind,
         **{name: line.who.get(name, "") for name in WHO},
+        **({"trail": line.trail} if line.trail else {}),
     }
     return json.dumps(document, separators=(",", ":"))
 
@@ -89,7 +92,7 @@ def _line(text: str, place: str) -> Line:
         raise unreadable(place, f"it does not say format_version {FORMAT_VERSION}")
     numbers = {"position", "seq", "fence"}
     wanted = {*ENTRY, "previous", "kind", *WHO}
-    if set(document) != wanted:
+    if set(document) - {"trail"} != wanted:
         raise unreadable(place, "its keys are not those of an audit entry")
     for name, value in document.items():
         if type(value) is not (int if name in numbers else str):
@@ -103,6 +106,7 @@ def _of(document: Mapping[str, Any]) -> Line:
         previous=document["previous"],
         kind=document["kind"],
         who={name: document[name] for name in WHO},
+        trail=document.get("trail", ""),
     )
 
 

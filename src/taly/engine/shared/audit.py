@@ -51,6 +51,11 @@ class Audit:
         )
 
     @property
+    def trail(self) -> str:
+        """The audit trail that it stands in; empty for one that was told without."""
+        return str(self._lines(1)[0].get("trail", ""))
+
+    @property
     def plan(self) -> Plan:
         """The run's plan."""
         return plan_from_json(json.dumps(self._lines(1)[0]["plan"]))
@@ -82,9 +87,9 @@ class Audit:
         return found
 
 
-def to_text(run: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> bytes:
-    """The rows of a run as the store holds them, all of their columns."""
-    rows = [{"format_version": FORMAT_VERSION, **run}, *events]
+def to_text(run: Mapping[str, Any], events: Sequence[Mapping[str, Any]], trail: str = "") -> bytes:
+    """The rows of a run as the store holds them, all of their columns; `trail` once it is told."""
+    rows = [{"format_version": FORMAT_VERSION, "trail": trail, **run}, *events]
     return b"".join(_line(row) for row in rows)
 
 

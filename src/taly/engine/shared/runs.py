@@ -11,8 +11,9 @@ import structlog
 from taly.engine.shared.audit import Audit, to_text
 from taly.engine.shared.local import LocalStore
 from taly.engine.shared.objects import Changed, Objects
+from taly.engine.shared.trails import SharedTrails
 from taly.engine.store.port import RunSummary
-from taly.errors import OutcomeUnknown, TalyError, UsageError
+from taly.errors import OutcomeUnknown, TalyError, UsageError, VerificationFailed
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,7 @@ class SharedRuns:
         self._objects, self._environment, self._local = objects, environment, local
         self._prefix = f"{environment}/runs/"
         self._folder, self._notice, self._tick = folder, notice, tick
+        self._trails = SharedTrails(objects, environment, local=local)
         self._mutex = threading.Lock()
         self._shared: set[tuple[str, str]] | None = None
         self._listed_at = 0.0
@@ -47,14 +49,30 @@ class SharedRuns:
     def tell(self, run_id: str) -> None:
         """Let others see how far a run of this machine is; a finished one for good."""
         run, events = self._local.rows_of(run_id)
-        text = to_text(run, events)
         if run["outcome"] is None:
-            self._objects.overwrite(self._key(run_id, PROGRESS), text)
+            self._objects.overwrite(self._key(run_id, PROGRESS), to_text(run, events))
             return
+        text = to_text(run, events, self._trail_told())
         try:
             self._objects.put(self._key(run_id, FINISHED), text, over=None)
         except Changed:
             log.debug("a finished run was shared before", run=run_id)
+
+    def _trail_told(self) -> str:
+        """The name of this machine's audit trail, up to date where all can verify it."""
+        try:
+            return self._trails.tell()
+        except VerificationFailed as broken:
+            self._notice(f"the audit trail could not be shared: {broken.message}")
+            return ""
+
+    def finished(self) -> dict[str, Audit]:
+        """Every finished run of all machines, as it is shared now; OutcomeUnknown."""
+        keys = self._objects.keys(self._prefix)
+        ids = [run_id for run_id, name in map(self._named, keys) if name == FINISHED]
+        with ThreadPoolExecutor(READERS) as pool:
+            audits = list(pool.map(lambda run_id: self._fetched(run_id, FINISHED), ids))
+        return {run_id: one for run_id, one in zip(ids, audits, strict=True) if one is not None}
 
     def others(self, limit: int) -> list[RunSummary]:
         """The newest runs of other machines, in no order.
@@ -121,8 +139,7 @@ class SharedRuns:
                         "as far as this one saw them"
                     )
                     return None
-                parts = [key.removeprefix(self._prefix).partition("/") for key in keys]
-                self._shared = {(run_id, name) for run_id, _, name in parts}
+                self._shared = set(map(self._named, keys))
                 self._listed_at = self._tick()
             return self._shared
 
@@ -143,6 +160,10 @@ class SharedRuns:
         if stored is None:
             return None
         return Audit(text=stored.body, place=f"{self._objects.place}/{key}")
+
+    def _named(self, key: str) -> tuple[str, str]:
+        run_id, _, name = key.removeprefix(self._prefix).partition("/")
+        return run_id, name
 
     def _copies(self) -> list[Path]:
         return sorted(self._folder.glob("run-*.jsonl"))

@@ -65,6 +65,11 @@ class SharedStore(SqlStore):
                 )
             return self._teams[environment]
 
+    @property
+    def local(self) -> LocalStore:
+        """This machine's own store: what its audit trail is compared with."""
+        return self._local
+
     # Runs and the lock
 
     def create_run(

@@ -13,6 +13,7 @@ from taly.engine.shared.lock import EnvironmentLock, Look
 from taly.engine.shared.objects import Objects
 from taly.engine.shared.releases import SharedReleases
 from taly.engine.shared.runs import Mirror, SharedRuns
+from taly.engine.shared.trails import SharedTrails
 from taly.errors import TalyError, UsageError
 
 IDLE_LEASES = 2
@@ -40,6 +41,7 @@ class Team:
         self.releases = SharedReleases(
             objects, environment, local=local, copy=folder / "releases.json", notice=notice
         )
+        self.trails = SharedTrails(objects, environment, local=local)
         self.runs = SharedRuns(
             objects, environment, local=local, folder=folder / "runs", notice=notice
         )
