@@ -119,7 +119,7 @@ def test_serverless_change_set_has_a_name_and_token_of_our_own() -> None:
         aws.run(aws.plan(), "run1:roll-back:mail")
         sent = aws.calls("ExecuteChangeSet")[0].body
         token = token_of("run1:roll-back:mail")
-        assert sent["ChangeSetName"].startswith("taly-")
+        assert f":changeSet/{token}/" in sent["ChangeSetName"]
         assert sent["ChangeSetName"] != f"{STACK}-change-set"
         events = aws.boto("cloudformation").describe_stack_events(StackName=STACK)["StackEvents"]
         assert events[0]["ClientRequestToken"] == token

@@ -47,7 +47,7 @@ FAULT_KINDS: Mapping[str, frozenset[str]] = {
     ),
     "serverless": frozenset(
         {
-            *("update-fails", "rollback-fails", "false-success"),
+            *("update-fails", "rollback-fails", "false-success", "half-success"),
             *("failed-late", "artifact-missing", "hotfix"),
         }
     ),

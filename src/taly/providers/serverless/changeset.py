@@ -7,14 +7,15 @@ the one write that does is ExecuteChangeSet.
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from taly.aws import AwsClients, aws_errors, without_values
-from taly.errors import VendorRefused
+from taly.errors import Interrupted, VendorError, VendorRefused
 from taly.model.plan import Step
-from taly.model.ports import Clock
+from taly.model.ports import Clock, Say, silent
 from taly.providers.serverless import address as addresses
 from taly.providers.serverless import template as templates
 from taly.providers.serverless.aws_reads import AwsReads
@@ -24,6 +25,9 @@ from taly.providers.serverless.template import HOLDS_DATA, REBUILT, RENEWED, Tem
 
 POLL_S = 2.0
 PATIENCE_S = 900.0
+UNSEEN_S = 30.0
+"""For how long what was made may not be found."""
+WORKED_OUT = "CloudFormation works out what would change"
 NOTHING_TO_DO = ("didn't contain changes", "No updates are to be performed")
 ALLOW = "allow_removals"
 REMOVES = "removes "
@@ -54,6 +58,7 @@ class ChangeSets:
     reads: AwsReads
     clock: Clock
     step: Step
+    say: Say = silent
 
     def roll_back(self, key: str) -> Mapping[str, str]:
         """Create, look, execute. The receipt names the token, or says that nothing changes."""
@@ -68,15 +73,21 @@ class ChangeSets:
                 hint="taly releases",
             )
         stack = self.reads.stack(address.stack)
-        self._create(token, address, place, template, stack)
-        said = self._wait(token, address.stack)
-        if said["Status"] == "FAILED":
-            self._delete(token, address.stack)
-            return self._nothing_to_do(said)
-        self._demand_consent(token, address.stack, directory)
+        made = self._create(token, address, place, template, stack)
+        try:
+            said = self._wait(made, address.stack)
+            if said["Status"] == "FAILED":
+                self._delete(made, address.stack)
+                return self._nothing_to_do(said)
+            self._demand_consent(said, made, address.stack, directory)
+            self.say(WORKED_OUT)  # all that took time: whose run is it now?
+        except Interrupted:
+            with suppress(VendorError):  # left behind, it would do nothing
+                self._delete(made, address.stack)
+            raise
         with aws_errors("cloudformation:ExecuteChangeSet"):
             self._write.execute_change_set(
-                StackName=address.stack, ChangeSetName=token, ClientRequestToken=token
+                StackName=address.stack, ChangeSetName=made, ClientRequestToken=token
             )
         return {"token": token}
 
@@ -100,8 +111,11 @@ class ChangeSets:
         place: str,
         template: Template,
         stack: Mapping[str, Any],
-    ) -> None:
-        """CreateChangeSet. Tags, RoleARN and NotificationARNs are left out: empty would remove."""
+    ) -> str:
+        """CreateChangeSet; its ARN, which one of the same name that is gone does not share.
+
+        Tags, RoleARN and NotificationARNs are left out: empty would remove.
+        """
         known = [one["ParameterKey"] for one in stack.get("Parameters", [])]
         host = s3_host(address.region)
         wanted = {
@@ -114,39 +128,53 @@ class ChangeSets:
             "Description": f"taly: back to {self.step.wanted['directory']}",
         }
         try:
-            self._send_create(wanted)
+            return self._send_create(wanted)
         except VendorRefused as error:
             if error.reference != "aws-already-exists-exception":
                 raise _explained(error, address.stack) from error
             self._delete(name, address.stack)  # left by an attempt that died before executing it
-            self._send_create(wanted)
+            return self._send_create(wanted)
 
-    def _send_create(self, wanted: Mapping[str, Any]) -> None:
+    def _send_create(self, wanted: Mapping[str, Any]) -> str:
         with aws_errors("cloudformation:CreateChangeSet"):
-            self._write.create_change_set(**wanted)
+            return str(self._write.create_change_set(**wanted)["Id"])
 
     def _delete(self, name: str, stack: str) -> None:
         with aws_errors("cloudformation:DeleteChangeSet"):
             self._write.delete_change_set(StackName=stack, ChangeSetName=name)
 
-    def _wait(self, name: str, stack: str) -> Mapping[str, Any]:
+    def _wait(self, made: str, stack: str) -> Mapping[str, Any]:
         """Poll until AWS has worked the change set out (boto3's waiter asks every 30 s)."""
-        deadline = self.clock.monotonic() + PATIENCE_S
+        began = self.clock.monotonic()
         while True:
-            with aws_errors("cloudformation:DescribeChangeSet"):
-                said: Mapping[str, Any] = self._read.describe_change_set(
-                    StackName=stack, ChangeSetName=name
-                )
+            self.say(WORKED_OUT)
+            waited = self.clock.monotonic() - began
+            said = self._described(made, stack, may_lag=waited < UNSEEN_S)
             if said["Status"] in ("CREATE_COMPLETE", "FAILED"):
                 return said
-            if self.clock.monotonic() > deadline:
-                self._delete(name, stack)
+            if waited > PATIENCE_S:
+                self._delete(made, stack)
                 raise VendorRefused(
                     f"CloudFormation did not work out the change set in {PATIENCE_S:.0f} s",
                     reference="change-set-slow",
                     hint="taly status",
                 )
             self.clock.sleep(POLL_S)
+
+    def _described(
+        self, made: str, stack: str, *, may_lag: bool = False, **more: str
+    ) -> Mapping[str, Any]:
+        """DescribeChangeSet. What was made a moment ago may not be found yet: reads lag."""
+        try:
+            with aws_errors("cloudformation:DescribeChangeSet"):
+                said: Mapping[str, Any] = self._read.describe_change_set(
+                    StackName=stack, ChangeSetName=made, **more
+                )
+                return said
+        except VendorRefused as error:
+            if error.reference != "aws-change-set-not-found" or not may_lag:
+                raise
+            return {"Status": "CREATE_PENDING"}
 
     @property
     def _read(self) -> Any:
@@ -162,9 +190,11 @@ class ChangeSets:
             hint="taly status",
         )
 
-    def _demand_consent(self, name: str, stack: str, directory: str) -> None:
+    def _demand_consent(
+        self, said: Mapping[str, Any], name: str, stack: str, directory: str
+    ) -> None:
         """Refuse, and clean up, if the listing removes what was not announced and allowed."""
-        lost = tuple(sorted(self._lost(name, stack)))
+        lost = tuple(sorted(self._lost(said, name, stack)))
         surprises = [one for one in lost if one not in announced(self.step.address, directory)]
         allowed = self.step.address.get(ALLOW) == "yes"
         if not surprises and (allowed or not lost):
@@ -183,15 +213,16 @@ class ChangeSets:
             hint="taly plan --allow-removals",
         )
 
-    def _lost(self, name: str, stack: str) -> Iterator[str]:
-        with aws_errors("cloudformation:DescribeChangeSet"):
-            paginator = self._read.get_paginator("describe_change_set")
-            pages = list(paginator.paginate(StackName=stack, ChangeSetName=name))
-        for page in pages:
-            for entry in page.get("Changes", []):
+    def _lost(self, said: Mapping[str, Any], name: str, stack: str) -> Iterator[str]:
+        """What the listing takes away for good; `said` is its first page."""
+        while True:
+            for entry in said.get("Changes", []):
                 change = entry["ResourceChange"]
                 if destroys(change):
                     yield f"{change['ResourceType']} {change['LogicalResourceId']}"
+            if not said.get("NextToken"):
+                return
+            said = self._described(name, stack, NextToken=said["NextToken"])
 
 
 def destroys(change: Mapping[str, Any]) -> bool:

@@ -102,7 +102,11 @@ class ServerlessProvider:
     def act(self, step: Step, key: str, say: Say = silent) -> Mapping[str, str]:
         """ExecuteChangeSet, or ContinueUpdateRollback for a step that frees a stuck stack."""
         sender = ChangeSets(
-            clients=self._clients, reads=self._reads(step), clock=self._clock, step=step
+            clients=self._clients,
+            reads=self._reads(step),
+            clock=self._clock,
+            step=step,
+            say=say,
         )
         if step.kind is StepKind.CANCEL:
             return sender.recover(key)

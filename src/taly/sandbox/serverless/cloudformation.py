@@ -84,6 +84,8 @@ class CloudFormation:
             token=token,
             span_s=self.update_s,
         )
+        for made in stack.change_sets.values():
+            made.obsolete = not made.executed
         update.begin(at or self._clock.now())
 
     def find(self, params: Params) -> Stack:
@@ -246,6 +248,8 @@ class CloudFormation:
         """Status, execution status and reason of a change set, now."""
         if found.executed:
             return "CREATE_COMPLETE", "EXECUTE_COMPLETE", ""
+        if found.obsolete:
+            return "CREATE_COMPLETE", "OBSOLETE", ""
         if self._clock.now() < found.ready_at:
             return "CREATE_IN_PROGRESS", "UNAVAILABLE", ""
         if not found.changes and found.target.parameters == stack.parameters:

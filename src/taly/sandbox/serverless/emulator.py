@@ -25,6 +25,7 @@ FATES: Mapping[str, Fate] = {
     "update-fails": "fails",
     "rollback-fails": "rollback-fails",
     "false-success": "false-success",
+    "half-success": "half-success",
     "failed-late": "late",
 }
 UPDATE_FAULTS = frozenset({*FATES, "artifact-missing"})
@@ -45,7 +46,8 @@ class ServerlessEmulator:
 
     Fault kinds of its own, used up by the next update (or ContinueUpdateRollback) of a component:
     `update-fails`, `rollback-fails` (the update and its rollback), `false-success` (the stack says
-    UPDATE_COMPLETE and nothing changed), `failed-late` (a rollback trigger), `artifact-missing`
+    UPDATE_COMPLETE and nothing changed), `half-success` (the last function keeps its code),
+    `failed-late` (a rollback trigger), `artifact-missing`
     (the artifact is gone when Lambda asks for it). `hotfix` happens at the next request.
     """
 

@@ -27,7 +27,7 @@ class StackResources:
 
     def __init__(self, *, moto: MotoServer, stack_id: str, stack: str, region: str) -> None:
         self._moto = moto
-        self._region = region
+        self.region = region
         self._template: Template = {"Resources": {}}
         self._map = ResourceMap(
             stack_id, stack, {}, {}, region, moto.account, copy.deepcopy(self._template), {}
@@ -115,7 +115,7 @@ class StackResources:
     def _mend_function(self, resource: dict[str, Any], at: datetime) -> None:
         """Defaults for what the template no longer says (moto keeps it), and the virtual time."""
         wanted = self.resolved(resource["Properties"])
-        function = self._moto.function(self._region, wanted["FunctionName"])
+        function = self._moto.function(self.region, wanted["FunctionName"])
         if function is None:
             return
         function.environment_vars = wanted.get("Environment", {}).get("Variables", {})
@@ -130,13 +130,13 @@ class StackResources:
             made: Any = self._map._parsed_resources.get(name)
             properties = self._map._resource_json_map[name]["Properties"]
             function = self.resolved(properties["FunctionName"])
-            version = self._moto.functions(self._region)._get_version(function, str(made.version))
+            version = self._moto.functions(self.region)._get_version(function, str(made.version))
             version.last_modified = lambda_time(at)
             self._physical[name] = version.function_arn
 
     def _point_alias(self, properties: dict[str, Any]) -> None:
         function = self.resolved(properties["FunctionName"])
-        storage = self._moto.functions(self._region)
+        storage = self._moto.functions(self.region)
         newest = storage._functions[function]["versions"][-1]
         aliases = storage._get_function_aliases(function)
         if properties["Name"] in aliases:

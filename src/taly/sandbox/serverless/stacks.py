@@ -49,6 +49,8 @@ class ChangeSet:
     target: Target
     changes: list[dict[str, Any]]
     executed: bool = False
+    obsolete: bool = False
+    """The stack was updated since: it can be executed no more."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,11 +12,14 @@ from taly.sandbox.serverless.moto_server import MotoServer
 from taly.sandbox.serverless.resources import FUNCTION, Template, retained
 from taly.sandbox.serverless.stacks import Stack, Target
 
-Fate = Literal["ok", "fails", "rollback-fails", "false-success", "late"]
-"""late: it serves for a while, then a rollback trigger's alarm has it taken back."""
+Fate = Literal["ok", "fails", "rollback-fails", "false-success", "half-success", "late"]
+"""half-success: the last function keeps its code, false-success: all do, whatever the stack says.
+late: it serves for a while, then a rollback trigger's alarm has it taken back."""
 
 UPDATE_S = 45.0
 RECOVERY_S = 15.0
+CODE = frozenset({"code", "code_bytes", "code_sha_256", "code_size"})
+"""What moto keeps of a function's code."""
 NO_KEY = (
     "Resource handler returned message: Error occurred while GetObject. S3 Error Code: NoSuchKey. "
     "S3 Error Message: The specified key does not exist."
@@ -87,7 +90,7 @@ class Update:
         }
         if self.fate != "false-success":
             kept = {**target.template["Resources"], **dropped}
-            stack.resources.bring_to({**target.template, "Resources": kept}, target.parameters, at)
+            self._bring_to({**target.template, "Resources": kept}, at)
         for name, verb in changed.items():
             resource = target.template["Resources"][name]
             stack.say_resource(at, name, resource, f"{verb}_COMPLETE", self.token, "")
@@ -95,6 +98,16 @@ class Update:
         stack.say(at, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", self.token)
         left = timedelta(seconds=self.span_s * 0.15)
         stack.plan([(at + left, lambda end: self._clean_up(end, dropped))])
+
+    def _bring_to(self, template: Template, at: datetime) -> None:
+        resources = self.stack.resources
+        last = [n for n, one in template["Resources"].items() if one["Type"] == FUNCTION][-1:]
+        name = template["Resources"][last[0]]["Properties"]["FunctionName"] if last else ""
+        function = self.moto.function(resources.region, name)
+        keeps = dict(vars(function)) if function and self.fate == "half-success" else {}
+        resources.bring_to(template, self.target.parameters, at)
+        for attribute in keeps.keys() & CODE:
+            setattr(function, attribute, keeps[attribute])
 
     def _clean_up(self, at: datetime, dropped: Template) -> None:
         stack = self.stack
