@@ -1,5 +1,6 @@
 """Checkpoints made on a CI runner are known on a laptop: where they are, and what to do."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +14,8 @@ from tests.engine_world import plan, step
 
 from taly.app import checkpoints as app_checkpoints
 from taly.app.shared_checkpoints import checkpoints_elsewhere, elsewhere, tell, tell_removed
+from taly.cli.main import run
+from taly.clock import SystemClock
 from taly.database.checkpoint.folder import Checkpoint
 from taly.database.checkpoint.manifest import BackupFacts, Manifest, MigrationText
 from taly.engine.shared import SharedStore
@@ -103,6 +106,32 @@ def test_a_laptop_knows_what_the_runner_keeps(
     sealed = place.get(f"production/checkpoints/{NAME}/manifest.json")
     assert sealed is not None
     assert sealed.body == b'{"sealed": true}'
+
+
+def test_the_list_as_json_has_what_the_list_as_text_has(
+    laptop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    at(monkeypatch, "ci-runner-7")
+    tell(laptop, made(tmp_path))
+    laptop.clock = SystemClock()
+    monkeypatch.setattr(app_checkpoints, "kept", lambda _: [])
+    monkeypatch.setattr("taly.cli.checkpoint.opened", lambda *_: laptop)
+    assert run(["checkpoint", "list"]) == 0
+    assert "on ci-runner-7 · database · 1 pending · dump" in capsys.readouterr().out
+    assert run(["checkpoint", "list", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["elsewhere"]
+    assert one == {
+        "name": NAME,
+        "host": "ci-runner-7",
+        "folder": str(tmp_path / NAME),
+        "component": "database",
+        "commit": "c0ffee",
+        "label": "v12",
+        "by": "ci",
+        "made_at": "2026-11-23T13:00:00+00:00",
+        "backup": "dump",
+        "pending": [MIGRATION],
+    }
 
 
 def test_the_plan_says_who_has_the_checkpoint_and_what_to_do(

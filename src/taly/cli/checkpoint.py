@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +132,7 @@ def list_(config_path: str, store: str, as_json: bool) -> None:
         body = {
             "checkpoints": [_body(one) for one in good],
             "unreadable": [{"name": one.name, "reason": one.reason} for one in bad],
+            "elsewhere": [_elsewhere_body(one) for one in others(context)],
         }
         print_json("checkpoints", body)
         return
@@ -153,6 +155,10 @@ def list_(config_path: str, store: str, as_json: bool) -> None:
         err().print("\nnext: [command]taly checkpoint[/]")
     elif good:
         err().print(f"\nnext: [command]taly checkpoint verify {good[0].name}[/]", soft_wrap=True)
+
+
+def _elsewhere_body(one: "Elsewhere") -> dict[str, Any]:
+    return {name: value for name, value in asdict(one).items() if name != "removed"}
 
 
 def _print_others(found: "list[Elsewhere]") -> None:
