@@ -5,11 +5,8 @@ TALY_TEST_SEED=<the number that a failure prints> repeats the moments.
 
 import os
 import random
-import re
-import subprocess
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,6 +14,7 @@ import pytest
 from taly.errors import ExitCode
 from tests.e2e.bookings import counted
 from tests.e2e.conftest import Sandbox
+from tests.e2e.killing import Victim
 from tests.e2e.test_rollback import body
 
 SEED = int(os.environ.get("TALY_TEST_SEED") or random.SystemRandom().randrange(10**6))
@@ -29,8 +27,11 @@ PREPARING = {"CloudFormation.CreateChangeSet", "CloudFormation.DeleteChangeSet"}
 KILLS = 20
 KILLS_A_RUN = 5
 DATABASE_KILLS = 8
-DATABASE_SPAN_S = 5.0
-"""A restore and its carry-over take some real seconds, whatever the clock's speed."""
+DATABASE_SPAN_S = 2.0
+RESTORE_SPAN_S = 0.6
+"""A restore and its carry-over take that many real seconds, whatever the clock's speed."""
+TORN = 3
+"""Kills, at least, that strike while the database goes back."""
 LOST_REPLIES = (
     {"kind": "lose-reply", "component": "backend", "call": "UpdateService"},
     {"kind": "lose-reply", "component": "payments", "call": "/restore"},
@@ -54,33 +55,41 @@ def writes_since(box: Sandbox, call: int) -> Writes:
     )
 
 
-def killed(process: "subprocess.Popen[str]", moment_s: float) -> tuple[str, bool]:
-    """Kill it that long after it named its run: the run, and whether it was still alive."""
-    said = []
-    try:
-        for line in process.stderr or ():
-            said.append(line)
-            if found := re.match(r"(run-\w+) ", line):
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(moment_s)  # the instant itself is left to chance
-                return found.group(1), process.poll() is None
-    finally:
-        process.kill()
-        process.communicate()
-    assert "run-finished" in said[0], "".join(said)
-    return "", False
+def begun(box: Sandbox, run: str, *command: str) -> Victim:
+    """A process that goes on with the run; with a new one where there is none yet."""
+    if run:
+        return Victim(box.start_taly("resume", run), resumes=True)
+    return Victim(box.start_taly(*command, "--yes"), resumes=False)
 
 
-def battered(
-    box: Sandbox, dice: random.Random, kills: int, *command: str, span_s: float = SPAN_S
-) -> tuple[str, int]:
+def battered(box: Sandbox, dice: random.Random, kills: int, *command: str) -> tuple[str, int]:
     """Start a run, kill it and each who resumes it, until it is over: its id, the kills."""
-    run, was_alive = killed(box.start_taly(*command, "--yes"), dice.uniform(0, span_s))
-    struck = int(was_alive)
+    run, struck, was_alive = "", 0, True
     while was_alive and struck < kills:
-        _, was_alive = killed(box.start_taly("resume", run), dice.uniform(0, span_s))
-        struck += was_alive
+        victim = begun(box, run, *command)
+        was_alive = victim.killed_in_run(dice.uniform(0, SPAN_S))
+        run, struck = named(victim, run), struck + was_alive
     return run, struck
+
+
+def torn(box: Sandbox, dice: random.Random, kills: int, *command: str) -> tuple[str, int, int]:
+    """The same, every other kill aimed at the restore: the run, the kills, those that hit it."""
+    run, struck, hit, was_alive = "", 0, 0, True
+    while was_alive and struck < kills:
+        victim = begun(box, run, *command)
+        if struck % 2:
+            was_alive = victim.killed_in_run(dice.uniform(0, DATABASE_SPAN_S))
+        else:
+            was_alive = victim.killed_in_restore(dice.uniform(0, RESTORE_SPAN_S))
+        run, struck = named(victim, run), struck + was_alive
+        hit += was_alive and victim.restores
+    return run, struck, hit
+
+
+def named(victim: Victim, run: str) -> str:
+    """The run that it worked on; one that resumed it when it was over names none."""
+    assert victim.run or "run-finished" in "".join(victim.said), victim.said
+    return victim.run or run
 
 
 def finished(box: Sandbox, run: str) -> dict[str, Any]:
@@ -138,13 +147,14 @@ def test_killed_while_the_database_goes_back_no_booking_is_lost(
     """Customers book all the time; killed in the restore, in the carry-over and in the swap."""
     print(f"TALY_TEST_SEED={SEED}")
     box, dice = sandbox("taly-small-back", SPEED), random.Random(SEED)
-    run, kills, forth = "", 0, False
-    while kills < DATABASE_KILLS:
+    run, kills, hits, forth = "", 0, 0, False
+    while kills < DATABASE_KILLS or hits < TORN:
         forth = not forth
         before = last_call(box)
         command = ("rollback", "--to", "R3") if forth else ("undo", run)
-        run, struck = battered(box, dice, KILLS_A_RUN, *command, span_s=DATABASE_SPAN_S)
-        kills += struck
+        run, struck, hit = torn(box, dice, KILLS_A_RUN, *command)
+        kills, hits = kills + struck, hits + hit
+        assert kills < KILLS, f"only {hits} of {kills} kills struck while the database went back"
         finished(box, run)
         assert set(writes_since(box, before).values()) == {1}
         assert live(box) == ("R3" if forth else "R4", True)
