@@ -13,7 +13,7 @@ from taly.app.shared import team_of
 from taly.engine.owner import Owner
 from taly.engine.runner import Engine
 from taly.engine.store import Marked
-from taly.engine.worker import can_take
+from taly.engine.worker import TRIES, can_take, is_poison
 from taly.errors import EnvironmentLocked, ExitCode, LeaseLost, OutcomeUnknown, Refused
 from taly.model.events import (
     CancelRequested,
@@ -246,6 +246,17 @@ def _end_unbegun(context: Context, run_id: str) -> Stopping:
     ended = (CancelRequested(by=context.by), RunFinished(outcome="cancelled"))
     store.append(lease, [(at, event) for event in ended], after=last)
     return "ended"
+
+
+def parked(context: Context, run: Run) -> str:
+    """Why no worker takes the run any more, and what to do; empty when it was not parked."""
+    summary = context.store.run(run.id)
+    if run.outcome or summary.for_workers or summary.is_alive or not is_poison(run):
+        return ""
+    return (
+        f"parked: {TRIES} workers took {run.id} one after another, and none brought a step to its "
+        f"end; it keeps {summary.environment} until taly resume {run.id} has ended it"
+    )
 
 
 def exit_code(run: Run) -> ExitCode:

@@ -47,7 +47,7 @@ def submit_and_follow(context: "Context", plan: "Plan", as_json: bool) -> int:
 def follow_run(context: "Context", run_id: str, as_json: bool) -> int:
     """Watch a run to its end; the exit code of the same run done here."""
     from taly.app.remote import refusal_of, taken_back_by
-    from taly.app.runs import exit_code
+    from taly.app.runs import exit_code, parked
     from taly.cli.run_summary import print_summary, run_body
 
     try:
@@ -57,6 +57,8 @@ def follow_run(context: "Context", run_id: str, as_json: bool) -> int:
             raise refused
         code = int(exit_code(run))
         body = run_body(run, code)
+        if why := parked(context, run):
+            err().print(why, style="bad", markup=False)
         if not as_json:
             print_summary(run)
         if undo_id := taken_back_by(context, run):

@@ -9,6 +9,7 @@ from taly.cli.options import environment_options, json_option, opened
 from taly.cli.output import ago, err, out, print_json
 
 if TYPE_CHECKING:
+    from taly.app.context import Context
     from taly.engine.store import RunSummary
 
 STYLES = {
@@ -19,13 +20,17 @@ STYLES = {
 }
 
 
-def _stands(run: "RunSummary") -> str:
+def _stands(context: "Context", run: "RunSummary") -> str:
     """How a run ended, or what becomes of it."""
+    from taly.app.runs import load_run, parked
+
     if run.outcome is not None:
         return run.outcome
     if run.waits:
         return "waiting for a worker"
-    return "under way" if run.is_alive else "unfinished"
+    if run.is_alive:
+        return "under way"
+    return "parked" if parked(context, load_run(context, run.id)) else "unfinished"
 
 
 @click.command()
@@ -54,6 +59,7 @@ def runs(limit: int, config_path: str, store: str, as_json: bool) -> None:
                 "outcome": one.outcome,
                 "alive": one.is_alive,
                 "waiting": one.waits,
+                "parked": _stands(context, one) == "parked",
             }
             for one in summaries
         ]
@@ -66,7 +72,7 @@ def runs(limit: int, config_path: str, store: str, as_json: bool) -> None:
         table.add_column(title, no_wrap=True)
     now = context.clock.now()
     for one in summaries:
-        outcome = _stands(one)
+        outcome = _stands(context, one)
         shown = f"[{STYLES.get(outcome, 'bad')}]{outcome}[/]"
         table.add_row(one.id, one.purpose, ago(one.created_at, now), shown, escape(one.by))
     out().print(table if summaries else "There are no runs yet.")
@@ -81,7 +87,7 @@ def runs(limit: int, config_path: str, store: str, as_json: bool) -> None:
 def show(run_id: str, config_path: str, store: str, as_json: bool) -> None:
     """Show one run: every step, when it ran, and how it ended."""
     from taly.app.remote import refusal_of
-    from taly.app.runs import exit_code, load_run
+    from taly.app.runs import exit_code, load_run, parked
     from taly.cli.run_summary import print_summary, run_body
 
     context = opened(config_path, store)
@@ -92,6 +98,8 @@ def show(run_id: str, config_path: str, store: str, as_json: bool) -> None:
     if refused := refusal_of(context, run_id):
         out().print(f"refused: {refused.reference}", style="bad", markup=False)
         out().print(refused.message, markup=False, soft_wrap=True)
+    if why := parked(context, run):
+        out().print(why, style="bad", markup=False)
     print_summary(run)
 
 

@@ -31,6 +31,9 @@ from taly.model.run import Run, StepPhase
 POLL_S = 0.5
 """Real seconds between two looks into an empty queue."""
 BEAT_S = 2.0
+TRIES = 5
+"""Workers that may take a run over one after another without one step's end; the next one parks it,
+as something in it may be what kills them."""
 BACKOFF_MAX_S = 30.0
 """Real seconds between two tries to reach a store that does not answer, at most."""
 
@@ -253,6 +256,9 @@ class Worker:
         engine = served.engine
         engine.adopt(lease)
         execution = engine.prepare(lease.run_id, self._teller(lease))
+        if is_poison(execution.so_far()):
+            self._park(served, lease)
+            return
         refused = self._checked(served, execution)
         if refused is not None:
             self._refuse(served, execution, refused)
@@ -284,6 +290,16 @@ class Worker:
         pen.append(CancelRequested(by=f"{self._owner}: {why.reference}"))
         pen.append(RunFinished(outcome="cancelled"))
         self._say("refused", f"refused, nothing was touched: {why.message}", run=lease.run_id)
+
+    def _park(self, served: Served, lease: Lease) -> None:
+        """Leave the run to a person. It keeps the environment: what it began is not at its end."""
+        self._say(
+            "parked",
+            f"parked: {TRIES} workers took it one after another, and none brought a step to its "
+            f"end; next: taly show {lease.run_id}, then taly resume {lease.run_id}",
+            run=lease.run_id,
+        )
+        self._give_up(served, lease, for_workers=False)
 
     def _after(self, served: Served, lease: Lease, run: Run) -> None:
         if run.outcome is not None:
@@ -349,6 +365,11 @@ class Worker:
 def misfits(run: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
     """The run's components that this worker does not have, or has set up otherwise."""
     return sorted(name for name, digest in run.items() if here.get(name) != digest)
+
+
+def is_poison(run: Run) -> bool:
+    """Whether this taking of it is one too many. Who hands it over again has as many anew."""
+    return run.takeovers > 0 and run.takeovers % (TRIES + 1) == 0
 
 
 def can_take(worker: WorkerRow, environment: str, fits: Mapping[str, str]) -> bool:

@@ -73,6 +73,9 @@ class Run:
     outcome: Outcome | None = None
     """None while it is unfinished: running, interrupted or waiting for `taly resume`."""
     cancel_requested: bool = False
+    takeovers: int = 0
+    """How many processes took it over, one after another, since a write was accepted or a step
+    ended: what each of them began, none brought to an end."""
 
     @property
     def has_unknown(self) -> bool:
@@ -97,12 +100,14 @@ class Fold:
             case RunStarted():
                 self._run = replace(self._run, started_at=at, by=event.by)
             case LeaseTaken():
-                pass
+                self._run = replace(self._run, takeovers=self._run.takeovers + 1)
             case CancelRequested():
                 self._run = replace(self._run, cancel_requested=True)
             case RunFinished():
                 self._run = replace(self._run, ended_at=at, outcome=event.outcome)
             case _:
+                if isinstance(event, StepActed | StepDone | StepFailed | StepUnknown):
+                    self._run = replace(self._run, takeovers=0)
                 old = self._steps[event.step]
                 if old.phase not in (StepPhase.DONE, StepPhase.FAILED):
                     self._steps[event.step] = _apply_step(old, event, at)
