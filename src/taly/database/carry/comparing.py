@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,11 +15,19 @@ from taly.database.checkpoint.contents import HASH_RECORDS_SINCE, row_hash, summ
 if TYPE_CHECKING:
     from taly.database.carry.moving import Move
 
-COARSE, FINE, FINEST = 1 << 10, 1 << 14, 1 << 18
+COARSE, FINE, FIRST, FINEST = 1 << 10, 1 << 14, 1 << 16, 1 << 18
 """Numbers of buckets. The sums of few stay in the processor's cache; of many, few rows need to be
-read for each one that differs. The bits that tell them apart are the same, and more."""
-FEW = COARSE // 16
-"""So many coarse buckets that differ are looked at row by row as they are."""
+read for each one that differs. The bits that tell them apart are the same, and more. At first there
+are at most `FIRST`."""
+FEW = 16
+"""One of so many buckets may differ, and they are looked at row by row as they are."""
+MOST = 2
+"""Of one in so many buckets that differ, all are summed up anew: to leave some out costs more."""
+EXPECTED = """
+SELECT greatest(reltuples, 0)::bigint, pg_stat_get_tuples_deleted(oid) FROM pg_class
+WHERE oid = %s::regclass
+"""
+"""Only to choose how many buckets; what is there is counted."""
 KEYS, ROWS = summed("mixed", "kh"), summed("mixed", "h")
 ODD_COLLATION = """
 SELECT EXISTS (SELECT FROM pg_attribute a JOIN pg_collation c ON c.oid = a.attcollation
@@ -68,13 +77,15 @@ def compare(move: Move, work: Work) -> Compared:
     """
     move.say(f"{work.label}: compares checksums")
     comparison = _Comparison(move=move, work=work)
-    level = _Level(name="coarse", buckets=COARSE)
+    level = _Level(name="coarse", buckets=comparison.first())
     hashed = comparison.backup_hash()
     differ = comparison.sum_up(level, backup_hash=hashed)
     if differ:
         comparison.send(level)
-        fine = _Level(name="fine", buckets=comparison.fineness(level))
-        if differ > FEW and comparison.sum_up(fine, within=level.within):
+        fine = _Level(name="fine", buckets=comparison.fineness(level, differ))
+        within = "true" if differ * MOST > level.buckets else level.within
+        too_many = differ * FEW > level.buckets and fine.buckets > level.buckets
+        if too_many and comparison.sum_up(fine, within=within):
             comparison.send(fine)
             comparison.look_into(fine)
         else:
@@ -92,6 +103,18 @@ def compare(move: Move, work: Work) -> Compared:
 class _Comparison:
     move: Move
     work: Work
+
+    def first(self) -> int:
+        """So many buckets that what must be expected to differ is told apart at once.
+
+        With nothing recorded that is what users wrote; else only rows that they have deleted.
+        """
+        name = q(*self.work.source)
+        ((count, deleted),) = rows(self.move.source, EXPECTED, (name,))
+        expected = 4 * deleted if deleted < count else 0
+        if self.move.since is None:
+            expected = count // 16
+        return min(FIRST, max(COARSE, 1 << int(expected).bit_length()))
 
     def backup_hash(self) -> str:
         """How a checkpoint hashes a row `t`; empty where ours is the same number."""
@@ -115,11 +138,10 @@ class _Comparison:
         run(move.source, f"DROP TABLE IF EXISTS {level.at('live')}")
         there = self._there(f", {backup_hash} AS m" if backup_hash else "")
         more = f", sum({summed(move.sums, 'm')}) AS m" if backup_hash else ""
-        with ThreadPoolExecutor(1) as aside:  # each side has a processor of its own to use
-            live = _sums(level, "live", self._live(), within, "")
-            reading = aside.submit(run, move.source, live)
-            run(move.target, _sums(level, "own", there, within, more))
-            reading.result()
+        self._both(
+            _sums(level, "live", self._live(), within, ""),
+            _sums(level, "own", there, within, more),
+        )
         run(
             move.target,
             f"CREATE TEMP TABLE {level.at('live')} (b integer, n bigint, kh numeric, h numeric)"
@@ -131,14 +153,24 @@ class _Comparison:
         self._note_differing(level, within)
         return number(move.target, f"SELECT count(*) FROM {level.at('differ')}")
 
-    def fineness(self, level: _Level) -> int:
-        """So many buckets that most of them hold no row that is missing."""
+    def _both(self, of_source: str, of_target: str) -> None:
+        """Run a statement on each side, at the same time: each has a processor of its own."""
+        with ThreadPoolExecutor(1) as aside:
+            reading = aside.submit(run, self.move.source, of_source)
+            run(self.move.target, of_target)
+            reading.result()
+
+    def fineness(self, level: _Level, differ: int) -> int:
+        """So many buckets that most of them hold no row that is missing or reads otherwise."""
         missing = number(
             self.move.target,
             f"SELECT sum(abs(coalesce(o.n, 0) - coalesce(l.n, 0))) FROM {level.at('own')} o"
             f" FULL JOIN {level.at('live')} l ON l.b = o.b",
         )
-        return min(FINEST, max(FINE, 1 << (4 * missing).bit_length()))
+        # If rows fall into buckets by chance, so many leave the others untouched.
+        spared = max(level.buckets - differ, 1) / level.buckets
+        wrong = max(missing, int(-level.buckets * math.log(spared)))
+        return min(FINEST, max(FINE, 1 << (4 * wrong).bit_length()))
 
     def _note_differing(self, level: _Level, within: str) -> None:
         """Buckets in which the live table is not what the target and the staged rows make up.
@@ -178,20 +210,23 @@ class _Comparison:
         c, w, s, f = (move.scratch.at(kind, work) for kind in "cwsf")
         run(move.target, f"DROP TABLE IF EXISTS {c}, pg_temp.taly_theirs")
         run(move.target, f"CREATE UNLOGGED TABLE {c} (kh bigint, k text[], h bigint)")
+        run(move.source, "DROP TABLE IF EXISTS pg_temp.taly_ours")
         live = self._live(f", {rowsql.live_key(work)} AS k")
-        query = f"SELECT kh, k, h FROM ({live}) l WHERE {level.within}"
-        tell = telling(move.say, work.label)
-        pour(move.source, query, move.target, f"{c} (kh, k, h)", tell)
+        ours = f"SELECT kh, k, h FROM ({live}) l WHERE {level.within}"
         known = f"SELECT kh FROM {s} UNION ALL SELECT kh FROM {f} WHERE fate <> 'carried'"
-        run(
-            move.target,
-            f"CREATE TEMP TABLE taly_theirs ON COMMIT DROP AS SELECT kh, h, k FROM"
-            f" ({self._there(f', {rowsql.there_key(work)} AS k')}) t WHERE {level.within}"
-            f" AND NOT EXISTS (SELECT FROM ({known}) n WHERE n.kh = t.kh)"
-            f" UNION ALL SELECT kh, h, k FROM ({self._staged()}) s WHERE {level.within}",
+        theirs = (
+            f"SELECT kh, h, k FROM ({self._there(f', {rowsql.there_key(work)} AS k')}) t"
+            f" WHERE {level.within} AND NOT EXISTS (SELECT FROM ({known}) n WHERE n.kh = t.kh)"
+            f" UNION ALL SELECT kh, h, k FROM ({self._staged()}) s WHERE {level.within}"
         )
+        self._both(
+            f"CREATE TEMP TABLE taly_ours ON COMMIT DROP AS {ours}",
+            f"CREATE TEMP TABLE taly_theirs ON COMMIT DROP AS {theirs}",
+        )
+        tell, place = telling(move.say, work.label), f"{c} (kh, k, h)"
+        pour(move.source, "SELECT kh, k, h FROM pg_temp.taly_ours", move.target, place, tell)
         for table in (c, "pg_temp.taly_theirs"):
-            run(move.target, f"ANALYZE {table}")
+            run(move.target, f"ANALYZE {table} (kh, h)")  # of arrays it takes long
         run(
             move.target,
             f"INSERT INTO {w} (kh, k) SELECT c.kh, c.k FROM {c} c WHERE NOT EXISTS"
