@@ -117,17 +117,22 @@ class TestRun:
             "put-aside": "app_taly_before_run-7", "bytes": "2300000000",
         }  # fmt: skip
         assert self.lines("restore", receipt) == [
-            "db: restored · 1,204 rows carried over, 1 row deleted since stay deleted, "
-            "19 rows to the rescue bundle, writers waited 0.32 s",
-            "  It was put aside as app_taly_before_run-7, 2.3 GB; when you are sure: "
-            "taly forget run-7",
-            "  What had no place there is kept: taly rescue show run-7",
+            "db: restored",
+            "  · 1,204 rows carried over",
+            "  · 1 row deleted since stay deleted",
+            "  · 19 rows to the rescue bundle",
+            "    look at them: taly rescue show run-7",
+            "  · writers waited 0.32 s",
+            "  · the database that was live is put aside: app_taly_before_run-7, 2.3 GB",
+            "    when you are sure: taly forget run-7",
         ]
 
     def test_a_revert_names_each_migration(self) -> None:
         assert self.lines("revert", {"rescued": "0", "put-back": "3"}) == [
-            "db: two reverted · 3 rows put back",
-            "db: one reverted · 3 rows put back",
+            "db: two reverted",
+            "  · 3 rows put back",
+            "db: one reverted",
+            "  · 3 rows put back",
         ]
 
     def test_a_run_without_databases_says_nothing_of_them(self) -> None:

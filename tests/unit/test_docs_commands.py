@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from taly.cli.examples import EXAMPLES
 from taly.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
@@ -98,3 +99,42 @@ def test_a_mistake_would_be_seen() -> None:
     assert "taly rollback --to last-good" in list(
         typed("```console\n$ taly rollback --to last-good\n```")
     )
+
+
+def helps(command: click.Command, parent: click.Context, name: str) -> Iterator[tuple[str, str]]:
+    """Path and help of a command, and of all below it, on a terminal of 80 columns."""
+    context = click.Context(
+        command, info_name=name, parent=parent, terminal_width=80, max_content_width=80
+    )
+    yield context.command_path, command.get_help(context)
+    if isinstance(command, click.Group):
+        for inner in command.list_commands(context):
+            child = command.get_command(context, inner)
+            assert child is not None
+            yield from helps(child, context, inner)
+
+
+def every_help() -> dict[str, str]:
+    root = click.Context(cli, info_name="taly", **cli.context_settings)
+    found = dict[str, str]()
+    for name in cli.list_commands(root):
+        command = cli.get_command(root, name)
+        assert command is not None
+        found |= dict(helps(command, root, name))
+    return found
+
+
+def test_every_help_fits_a_terminal_and_cuts_nothing_off() -> None:
+    for path, text in every_help().items():
+        assert max(map(len, text.splitlines())) <= 80, path
+        assert "..." not in re.sub(r"\[ARGS\]\.\.\.|\[OPTIONS\]\.\.\.", "", text), path
+
+
+def test_every_command_has_an_example_that_can_be_typed() -> None:
+    shown = every_help()
+    groups = {path.rpartition(" ")[0] for path in shown}
+    for path, text in shown.items():
+        lines = re.findall(r"^ +(taly .+)$", text, re.MULTILINE)
+        assert lines or path in groups or path == "taly completion", path
+        assert not [why for line in lines if (why := problem(line, whole=True))], path
+    assert EXAMPLES.keys() <= {path.removeprefix("taly ") for path in shown}

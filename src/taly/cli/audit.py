@@ -33,7 +33,7 @@ def audit() -> None:
     """
 
 
-@audit.command()
+@audit.command(short_help="Was any entry altered, and which first?")
 @click.option("--head", "heads", multiple=True, metavar="HASH", help="One that you kept.")
 @click.option("--file", "file", metavar="FILE", default="", help="Verify an export, offline.")
 @environment_options
@@ -61,13 +61,15 @@ def verify(heads: tuple[str, ...], file: str, config_path: str, store: str, as_j
     if wrong is not None:
         print_error(wrong)
         return int(wrong.exit_code)
-    if not as_json and found.trails:
+    if not as_json:
         following = "taly audit export" if heads or file else "taly audit head"
+        if not found.trails:
+            following = "taly status"
         err().print(f"\nnext: [command]{following}[/]")
     return int(ExitCode.OK)
 
 
-@audit.command()
+@audit.command(short_help="Print the newest entry's hash, to keep elsewhere.")
 @environment_options
 @json_option
 def head(config_path: str, store: str, as_json: bool) -> None:
@@ -87,7 +89,7 @@ def head(config_path: str, store: str, as_json: bool) -> None:
         err().print(f"\nnext: [command]taly audit verify --head {found[0][2]}[/]", soft_wrap=True)
 
 
-@audit.command()
+@audit.command(short_help="Print the trail, one entry a line.")
 @click.option(
     "--format",
     "format_",

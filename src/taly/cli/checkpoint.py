@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from taly.cli.options import environment_options, json_option, opened
-from taly.cli.output import ago, err, out, print_json
+from taly.cli.output import ago, err, out, print_json, size
 
 if TYPE_CHECKING:
     from taly.app.shared_checkpoints import Elsewhere
@@ -68,9 +68,9 @@ def checkpoint(
     """Keep what a migration may destroy. For CI, just before `prisma migrate deploy`.
 
     \b
-    taly checkpoint --commit "$SHA"    # before: catalog, texts, rows about to go, backup
+    taly checkpoint --commit "$SHA"  # before: catalog, rows about to go, backup
     npx prisma migrate deploy
-    taly checkpoint --after            # behind: what was written until now was the migration's
+    taly checkpoint --after          # behind: what it wrote is not your users'
     """
     if click_context.invoked_subcommand is not None:
         _check_order(click_context)
@@ -144,7 +144,7 @@ def list_(config_path: str, store: str, as_json: bool) -> None:
         out().print(
             f"  {ago(manifest.made_at, now)} · {manifest.component} ·"
             f" {len(manifest.pending)} pending · {manifest.backup.kind}"
-            f" {_size(manifest.bytes)} · {window}"
+            f" {size(manifest.bytes)} · {window}"
         )
     for broken in bad:
         out().print(broken.name, style="bad", markup=False)
@@ -168,7 +168,7 @@ def _print_others(found: "list[Elsewhere]") -> None:
         out().print(what, style="quiet", markup=False)
 
 
-@checkpoint.command()
+@checkpoint.command(short_help="Restore one, compare, and drop the copy.")
 @click.argument("name")
 @environment_options
 @json_option
@@ -191,7 +191,7 @@ def verify(name: str, config_path: str, store: str, as_json: bool) -> None:
         print_json("checkpoint-proof", body)
         return
     say = err().print
-    say(f"{proof.files} files, {_size(proof.bytes)}: as they were written.")
+    say(f"{proof.files} files, {size(proof.bytes)}: as they were written.")
     if proof.restored:
         say(
             f"Restored, and equal: {proof.tables} tables, {proof.rows:,} rows, the catalog.",
@@ -223,7 +223,8 @@ def prune(keep: int, component: str, config_path: str, store: str) -> None:
         say(f"removed {name}", markup=False)
     for one in done.unreadable:
         say(f"left alone, for it cannot be read: {one.reason}", style="warn", markup=False)
-    say(f"{len(done.removed)} removed, {_size(done.bytes)} free again; the newest {keep} stay.")
+    freed = f", {size(done.bytes)} free again" if done.bytes else ""
+    say(f"{len(done.removed)} removed{freed}; the newest {keep} stay.")
     say("\nnext: [command]taly checkpoint list[/]")
 
 
@@ -240,8 +241,8 @@ def progress() -> Callable[[str, int, int], None]:
         if ended and last.get(what) == float("inf"):
             return
         last[what] = float("inf") if ended else now
-        of = f" of {_size(whole)}" if whole > done else ""
-        console.print(f"{what}: {_size(done)}{of}", style="quiet", markup=False)
+        of = f" of {size(whole)}" if whole > done else ""
+        console.print(f"{what}: {size(done)}{of}", style="quiet", markup=False)
 
     return report
 
@@ -289,8 +290,8 @@ def _print_made(made: "Checkpoint") -> None:
     if backup.kind == "none":
         say("No backup was made, as asked.", style="warn")
     else:
-        size = _size(manifest.bytes)
-        say(f"{backup.kind}: {len(manifest.tables)} tables, {rows:,} rows, {size} in all.")
+        how_big = size(manifest.bytes)
+        say(f"{backup.kind}: {len(manifest.tables)} tables, {rows:,} rows, {how_big} in all.")
     say("\nnext: [command]npx prisma migrate deploy[/], then [command]taly checkpoint --after[/]")
 
 
@@ -323,11 +324,3 @@ def _body(made: "Checkpoint") -> dict[str, Any]:
 
 def _migrations(count: int) -> str:
     return "1 migration is" if count == 1 else f"{count or 'no'} migrations are"
-
-
-def _size(size: int) -> str:
-    if size < 1_000_000:
-        return f"{size / 1000:.1f} kB"
-    if size < 1_000_000_000:
-        return f"{size / 1_000_000:.1f} MB"
-    return f"{size / 1_000_000_000:.2f} GB"

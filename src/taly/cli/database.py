@@ -4,9 +4,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.text import Text
 
 from taly.cli.options import environment_options, json_option, opened
-from taly.cli.output import ago, err, out, print_json, size
+from taly.cli.output import ago, err, hanging, local, out, print_json, size, zone
 from taly.cli.plan_database import block
 from taly.errors import ExitCode
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from taly.database.ways import WayDown
 
 STYLES = {"keep": "good", "revert": "warn", "restore": "bad"}
+INDENT = Text(" " * 8)
+"""Under a verdict, where its migration's name begins."""
 
 component_option = click.option(
     "--component", default="", metavar="NAME", help="Which database, where there are several."
@@ -27,7 +30,7 @@ def database() -> None:
     """Look at the database alone: its migrations, what going back means, its schema."""
 
 
-@database.command()
+@database.command(short_help="The migrations, newest first, and what failed.")
 @component_option
 @environment_options
 @json_option
@@ -40,10 +43,10 @@ def status(component: str, config_path: str, store: str, as_json: bool) -> None:
         print_json("database-status", _status_body(found))
         return
     console = out()
-    console.print(f"[name]{found.component}[/]  {found.place}", markup=True)
+    console.print(f"[name]{found.component}[/]  {found.place}  [quiet]{zone()}[/]", markup=True)
     for row in reversed(found.ledger.rows):
         word, style = _state(row, found.ledger.running)
-        console.print(f"  {row.started_at:%Y-%m-%d %H:%M}  [{style}]{word:<11}[/] ", end="")
+        console.print(f"  {local(row.started_at)}  [{style}]{word:<11}[/] ", end="")
         console.print(row.name, markup=False)
     for kept in found.put_aside:
         age = ago(kept.since, found.now)
@@ -94,7 +97,7 @@ def _status_body(found: "Status") -> dict[str, Any]:
     }
 
 
-@database.command()
+@database.command(short_help="Keep, revert or restore, and why, for each migration.")
 @click.option(
     "--to",
     "target",
@@ -138,7 +141,7 @@ def verdict(
         console.print(f"[{style}]{migration.verdict:<8}[/] ", end="")
         console.print(migration.name, style="name", markup=False)
         for reason in migration.reasons:
-            console.print(f"         {reason}", markup=False)
+            console.print(hanging(INDENT, Text(reason)))
         if migration.name in ways:
             _print_way(ways[migration.name], with_sql=with_sql)
     if found.found.database is not None:
@@ -161,11 +164,11 @@ def _print_way(way: "WayDown", *, with_sql: bool) -> None:
     source = "the team's down.sql" if down.source == "team" else f"{count} statements derived"
     console.print(f"         way down: {source}{_proof(way)}", style="quiet", markup=False)
     for gap in down.gaps:
-        console.print(f"         gap: {gap}", style="warn", markup=False)
+        console.print(hanging(INDENT, Text(f"gap: {gap}", style="warn")))
     for save in down.data:
-        console.print(f"         needs saved data: {save.why}", style="warn", markup=False)
+        console.print(hanging(INDENT, Text(f"needs saved data: {save.why}", style="warn")))
     for loses in down.loses:
-        console.print(f"         loses {loses}", style="warn", markup=False)
+        console.print(hanging(INDENT, Text(f"loses {loses}", style="warn")))
     if with_sql:
         for statement in down.sql:
             console.print(f"{statement.rstrip().rstrip(';')};", soft_wrap=True, markup=False)
@@ -224,7 +227,7 @@ def _way_body(way: "WayDown") -> dict[str, Any]:
     }
 
 
-@database.command()
+@database.command(short_help="Compare the live schema with a saved one.")
 @click.argument("saved", metavar="FILE|CHECKPOINT")
 @component_option
 @environment_options
@@ -245,4 +248,5 @@ def diff(saved: str, component: str, config_path: str, store: str, as_json: bool
             out().print(one.text, markup=False, soft_wrap=True)
         if not found.differences:
             err().print("The schema is as it was saved.", style="good")
+        err().print("\nnext: [command]taly database verdict[/]")
     return int(ExitCode.VERIFICATION_FAILED if found.differences else ExitCode.OK)

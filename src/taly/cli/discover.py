@@ -9,7 +9,7 @@ import click
 from rich.markup import escape
 
 from taly.cli.options import environment_options, json_option, opened
-from taly.cli.output import ago, err, fit, local, out, print_json
+from taly.cli.output import WIDTH, ago, err, fit, local, out, print_json, zone
 from taly.model.release import Mark, Observation, Observed, Release, Restorable, Unobserved
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from taly.app.context import Context
     from taly.app.discover import Health
     from taly.app.history import History
+
+SAID = 14
+"""Characters of what an application answered; the first clause of what is longer."""
 
 
 @click.command()
@@ -137,8 +140,10 @@ def _status_table(history: "History", health: "Mapping[str, Health]") -> "Table"
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="quiet")
+    lacking = max(0, WIDTH - out().width) // 2
+    most = {"": 1, "component": max(8, 22 - lacking), "live now": max(8, 22 - lacking)}
     for title in ("", "component", "live now", "since", "auto-deploy", "answers"):
-        table.add_column(title, no_wrap=True)
+        table.add_column(title, no_wrap=True, max_width=most.get(title))
     for name, observation in history.snapshot.components.items():
         table.add_row(*_status_row(observation, health.get(name), history.snapshot.taken_at))
     return table
@@ -170,7 +175,8 @@ def _label(observation: Observed) -> str:
 def _answer(health: "Health | None") -> str:
     if health is None:
         return "[quiet]–[/]"
-    said = escape(fit(health.says, 14))
+    first = health.says if len(health.says) <= SAID else health.says.partition(",")[0]
+    said = escape(fit(first, SAID))
     return f"[good]{said}[/]" if health.healthy else f"[bad]{said}[/]"
 
 
@@ -269,6 +275,7 @@ def _print_releases(context: "Context", history: "History", most: int | None) ->
     for release in newest[:most]:
         table.add_row(*_release_row(history, release))
     console.print(table)
+    console.print(f"  {zone()}", style="quiet")
     for release in newest[:most]:
         if said := _remark(release):
             console.print(f"  {release.name}: {said}", style="quiet")
@@ -279,8 +286,8 @@ def _print_releases(context: "Context", history: "History", most: int | None) ->
     console.print(f"last good: {name or 'none'}", style="name")
     console.print(why, style="quiet", markup=False)
     live = history.releases.live
-    if name and live is not None and name != live.name:
-        err().print(f"\nnext: [command]taly plan --to {name}[/]")
+    then = f"taly plan --to {name}" if name and live and name != live.name else "taly status"
+    err().print(f"\nnext: [command]{then}[/]")
 
 
 def _release_row(history: "History", release: Release) -> tuple[str, ...]:
@@ -290,8 +297,9 @@ def _release_row(history: "History", release: Release) -> tuple[str, ...]:
     able = f"[good]{total} of {total}[/]"
     if missing:
         able = f"[bad]{total - len(missing)} of {total}[/]"
-    start = local(release.live[-1].start) if release.live else ""
-    end = local(release.live[-1].end) if release.live and release.live[-1].end else "now"
+    short = len("Mon ") if out().width < WIDTH - 10 else 0
+    start = local(release.live[-1].start)[short:] if release.live else ""
+    end = local(release.live[-1].end)[short:] if release.live and release.live[-1].end else "now"
     return sign, release.name, start, end, escape(release.commit[:8]), able
 
 

@@ -44,6 +44,7 @@ def forget(run_id: str, yes: bool, config_path: str, store: str, as_json: bool) 
         )
     else:
         out().print(f"Forgotten: {run_id} cannot be undone any more.", markup=False)
+        err().print("\nnext: [command]taly database status[/]")
     return int(ExitCode.OK)
 
 

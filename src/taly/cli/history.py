@@ -29,6 +29,7 @@ def record(commit: str, label: str, config_path: str, store: str, as_json: bool)
         print_json("record", body)
     else:
         err().print(f"{name}: {len(recorded.members)} components recorded as {commit[:12]}.")
+        err().print("\nnext: [command]taly releases[/]")
 
 
 @click.command()
@@ -42,4 +43,4 @@ def mark(release: str, verdict: str, why: str, config_path: str, store: str) -> 
 
     marked = mark_release(opened(config_path, store), release, Mark(verdict), why)
     err().print(f"{marked.name} is marked {verdict}: {why}", markup=False)
-    err().print("next: [command]taly releases[/]")
+    err().print("\nnext: [command]taly releases[/]")

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 from taly.app.init import Draft, draft
 from taly.app.matching import Question
-from taly.cli.output import err, out, print_json, write_file
+from taly.cli.output import err, hanging, out, print_json, write_file
 from taly.errors import ExitCode, UsageError
 from taly.providers.inventory import Listed
 
@@ -111,7 +112,7 @@ def _print(target: Path, made: Draft, not_observed: Mapping[str, str]) -> None:
         sign, style = ("×", "bad") if problem else ("✓", "good")
         console.print(f"[{style}]{sign}[/] {component.name:<24}[quiet]{component.provider}[/]")
         if problem:
-            console.print(f"    {problem}", style="bad", markup=False)
+            console.print(hanging(Text(" " * 3), Text(problem, style="bad")))
     if made.unreachable:
         console.print("\nVendors that could not be asked", style="name")
         for vendor, why in made.unreachable.items():

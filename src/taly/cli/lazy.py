@@ -7,16 +7,23 @@ from typing import Any
 
 import click
 
+from taly.cli.examples import with_examples
+
 
 class LazyGroup(click.Group):
     """Commands by `module:attribute`, each with the line that `--help` shows of it."""
 
     def __init__(
-        self, *args: Any, commands_from: Mapping[str, tuple[str, str]], **kwargs: Any
+        self,
+        *args: Any,
+        commands_from: Mapping[str, tuple[str, str]],
+        sections: Mapping[str, str],
+        **kwargs: Any,
     ) -> None:
-        """Keep the table; nothing is imported yet."""
+        """Keep the tables; nothing is imported yet. `sections`: first command → heading."""
         super().__init__(*args, **kwargs)
         self._commands_from = commands_from
+        self._sections = sections
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the table's order: the order in which they are used."""
@@ -29,7 +36,7 @@ class LazyGroup(click.Group):
             return None
         module, _, attribute = found[0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
-        return command
+        return with_examples(command, cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -44,5 +51,11 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing one of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in self._commands_from.items()])
+        rows: dict[str, list[tuple[str, str]]] = {}
+        heading = ""
+        for name, (_, line) in self._commands_from.items():
+            heading = self._sections.get(name, heading)
+            rows.setdefault(heading, []).append((f"{name:<11}", line))
+        for heading, listed in rows.items():
+            with formatter.section(heading):
+                formatter.write_dl(listed)

@@ -30,27 +30,27 @@ COMMANDS = {
     "unfreeze": ("taly.cli.rollback:unfreeze", "Give auto-deploys back as they were."),
     "runs": ("taly.cli.runs:runs", "List the runs."),
     "show": ("taly.cli.runs:show", "Show one run, step by step."),
-    "report": ("taly.cli.report:report", "Write the incident report of a run."),
-    "metrics": ("taly.cli.metrics:metrics", "Figures over all runs: time to restore, outcomes."),
+    "follow": ("taly.cli.remote:follow", "Watch a run that another process works on."),
     "resume": ("taly.cli.rollback:resume", "Go on with a run that was interrupted or killed."),
     "cancel": ("taly.cli.runs:cancel", "Ask a run to stop."),
-    "follow": ("taly.cli.remote:follow", "Watch a run that another process works on."),
-    "worker": ("taly.cli.worker:worker", "Take runs from a team's queue."),
-    "workers": ("taly.cli.worker:workers", "List the workers."),
-    "record": ("taly.cli.history:record", "Pin what is live as a release (for CI)."),
-    "mark": ("taly.cli.history:mark", "Mark a release good or bad."),
+    "report": ("taly.cli.report:report", "Write the incident report of a run."),
+    "metrics": ("taly.cli.metrics:metrics", "Figures over all runs: time to restore, outcomes."),
     "checkpoint": ("taly.cli.checkpoint:checkpoint", "Keep what a migration may destroy."),
     "database": ("taly.cli.database:database", "Look at the database alone: verdict, schema."),
     "rescue": ("taly.cli.rescue:rescue", "What a rollback set aside, and how it comes back."),
     "forget": ("taly.cli.forget:forget", "Drop the database that a run put aside."),
-    "audit": ("taly.cli.audit:audit", "Who did what, and was anything of it altered?"),
+    "init": ("taly.cli.init:init", "Write a taly.toml from your checkout and vendors."),
     "permissions": (
         "taly.cli.permissions:permissions",
         "The least that taly must be allowed to do.",
     ),
-    "init": ("taly.cli.init:init", "Write a taly.toml from your checkout and vendors."),
+    "record": ("taly.cli.history:record", "Pin what is live as a release (for CI)."),
+    "mark": ("taly.cli.history:mark", "Mark a release good or bad."),
+    "worker": ("taly.cli.worker:worker", "Take runs from a team's queue."),
+    "workers": ("taly.cli.worker:workers", "List the workers."),
+    "audit": ("taly.cli.audit:audit", "Who did what, and was anything of it altered?"),
+    "demo": ("taly.cli.demo:demo", "See it all on an emulated platform."),
     "sandbox": ("taly.cli.sandbox:sandbox", "Run an emulated platform on this machine."),
-    "demo": ("taly.cli.demo:demo", "See it all on an emulated platform, in two minutes."),
     "completion": ("taly.cli.completion:completion", "Print a shell's completion script."),
 }
 """Command → where it lives, and what `--help` says of it.
@@ -58,10 +58,21 @@ COMMANDS = {
 Imported only when it is called, so that `taly status` starts fast.
 """
 
+SECTIONS = {
+    "status": "In an incident",
+    "runs": "A run, while it lasts and afterwards",
+    "checkpoint": "The database",
+    "init": "Beforehand",
+    "worker": "With a team",
+    "demo": "Try it",
+}
+"""First command of a section of `--help` → its heading."""
+
 
 @click.group(
     cls=LazyGroup,
     commands_from=COMMANDS,
+    sections=SECTIONS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
 @click.version_option(__version__, prog_name="taly")
@@ -135,13 +146,16 @@ def _is_bug(error: BaseException) -> bool:
 def _told(error: BaseException, arguments: list[str]) -> TalyError:
     """The error as one of ours, after its reader was told of it on stderr."""
     match error:
-        case click.ClickException():
+        case click.exceptions.NoArgsIsHelpError():
             said = StringIO()
             error.show(said)
             sys.stderr.write(redact(visible(said.getvalue())))
             return _misused(error)
+        case click.ClickException():
+            told = _misused(error)
         case click.exceptions.Abort() | KeyboardInterrupt():
             err().print("interrupted", style="warn")
+            err().print("\nnext: [command]taly runs[/]")
             return Interrupted("interrupted", reference="interrupted", hint="taly runs")
         case TalyError():
             told = error

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import click
 
 from taly.cli.options import environment_options, json_option, opened
-from taly.cli.output import clock_span, out, print_json
+from taly.cli.output import clock_span, err, out, print_json
 from taly.planning.metrics import Metrics
 
 
@@ -37,6 +37,7 @@ def metrics(form: str, config_path: str, store: str, as_json: bool) -> None:
         sys.stdout.write(exposition(measured))
     else:
         print_table(measured)
+        err().print("\nnext: [command]taly runs[/]")
 
 
 def print_table(measured: Metrics) -> None:

@@ -8,7 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 from rich.theme import Theme
 
 from taly.cli.sinks import CleanConsole
@@ -148,6 +149,24 @@ def clock_span(seconds: float) -> str:
 def local(instant: datetime) -> str:
     """An instant as its reader's wall clock shows it, to the minute: `Mon 23 Nov 11:45`."""
     return instant.astimezone().strftime("%a %d %b %H:%M")
+
+
+def zone() -> str:
+    """Whose wall clock `local` shows: `times are UTC`, `times are CET, UTC+01:00`."""
+    now = datetime.now().astimezone()
+    name, offset = now.strftime("%Z"), now.isoformat()[-6:]
+    return f"times are {name}" if offset == "+00:00" else f"times are {name}, UTC{offset}"
+
+
+def hanging(sign: Text, text: Text) -> RenderableType:
+    """`text` beside its sign, so that lines which are folded stay beside it."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(width=sign.cell_len, no_wrap=True)
+    table.add_column()
+    table.add_row(sign, text)
+    return table
 
 
 def fit(text: str, width: int) -> str:

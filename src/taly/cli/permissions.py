@@ -50,6 +50,7 @@ def permissions(
         _print_iam(found, part)
     else:
         _print_table(found, part)
+        err().print("\nnext: [command]taly status[/]")
 
 
 def _print_iam(found: "Permissions", part: "Part | None") -> None:

@@ -93,9 +93,11 @@ def _next(planned: "Planned", output: str | None, options: Mapping[str, Any]) ->
     console.print()
     if planned.refused:
         console.print("refused: nothing was touched", style="bad")
+        console.print("\nnext: [command]taly releases[/]")
         return
     if not planned.plan.steps:
         console.print("There is nothing to do.", style="good")
+        console.print("\nnext: [command]taly status[/]")
         return
     what = output or " ".join([f"--to {planned.plan.to_release}", *flags(options)])
     console.print("next: ", end="")

@@ -4,15 +4,17 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from taly.cli.output import clock_span, fit
+from taly.cli.output import WIDTH, clock_span, fit, hanging
 from taly.cli.plan_database import databases
 from taly.model.check import Finding, Severity
 from taly.model.plan import ComponentPlan, Disposition, Plan, Step, StepKind
 from taly.planning.forecast import Slot, schedule
 
-GANTT_WIDTH = 34
+NAME_WIDTH = 31
+TIME_WIDTH = 7
 MIGRATING = (StepKind.REVERT, StepKind.APPLY)
 MAX_ROWS = 40
+LABEL_WIDTH = 20
 
 DISPOSITIONS = {
     Disposition.ROLL_BACK: ("→", "name"),
@@ -33,19 +35,20 @@ def print_plan(console: Console, plan: Plan, findings: tuple[Finding, ...]) -> N
     """Print the whole plan."""
     console.print(headline(plan))
     console.print(Text(plan.why, style="quiet"))
-    console.print()
-    console.print(components_table(plan))
+    if plan.components:
+        console.print()
+        console.print(components_table(plan))
     for block in (migrations(plan), databases(plan), configuration(plan), removals(plan)):
         if block is not None:
             console.print()
             console.print(block)
     if plan.steps:
         console.print()
-        console.print(gantt(plan))
+        console.print(gantt(plan, min(WIDTH, console.width)))
     if findings:
         console.print()
         for finding in ordered(findings):
-            console.print(finding_text(finding))
+            console.print(finding_lines(finding))
 
 
 def headline(plan: Plan) -> Text:
@@ -67,14 +70,14 @@ def components_table(plan: Plan) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="quiet")
     table.add_column("", width=1)
     table.add_column("component", no_wrap=True, max_width=22)
-    table.add_column("live now", no_wrap=True, max_width=18)
+    table.add_column("live now", no_wrap=True, max_width=LABEL_WIDTH)
     table.add_column("goes to", no_wrap=False)
     for component in plan.components[:MAX_ROWS]:
         sign, style = DISPOSITIONS[component.disposition]
         table.add_row(
             Text(sign, style=style),
             Text(component.component),
-            Text(fit(component.from_label, 18)),
+            Text(fit(component.from_label, LABEL_WIDTH)),
             Text(_destination(component), style=style if style != "name" else ""),
         )
     if (left := len(plan.components) - MAX_ROWS) > 0:
@@ -111,9 +114,12 @@ def migrations(plan: Plan) -> RenderableType | None:
 def configuration(plan: Plan) -> RenderableType | None:
     """Names whose values differ, never the values; None when none does."""
     lines = [
-        Text(f"  {component.component}  ").append(
-            ", ".join(f"{change.name} {change.kind.value}" for change in component.config),
-            style="quiet",
+        hanging(
+            Text(f"  {component.component} "),
+            Text(
+                ", ".join(f"{change.name} {change.kind.value}" for change in component.config),
+                style="quiet",
+            ),
         )
         for component in plan.components
         if component.config
@@ -131,20 +137,21 @@ def removals(plan: Plan) -> RenderableType | None:
     return Group(Text("Deleted by going back", style="bad"), *lines) if lines else None
 
 
-def gantt(plan: Plan) -> RenderableType:
-    """The forecast, a bar a step, on one axis of time."""
+def gantt(plan: Plan, columns: int = WIDTH) -> RenderableType:
+    """The forecast, a bar a step, on one axis of time, in so many columns."""
+    wide = max(10, columns - NAME_WIDTH - TIME_WIDTH - 3)
     slots = schedule(plan.steps)
     end = max((slot.end_s for slot in slots.values()), default=1.0) or 1.0
     table = Table(box=None, padding=(0, 1, 0, 0), show_header=False)
-    table.add_column(width=80 - GANTT_WIDTH - 11, no_wrap=True)
-    table.add_column(width=GANTT_WIDTH, no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
+    table.add_column(width=NAME_WIDTH, no_wrap=True)
+    table.add_column(width=wide, no_wrap=True)
+    table.add_column(width=TIME_WIDTH, justify="right", no_wrap=True)
     steps = _rows(plan.steps)
     for step in steps:
         slot = slots[step.id]
-        table.add_row(
-            Text(step_name(step)), _bar(slot, end, step.kind), clock_span(slot.end_s - slot.start_s)
-        )
+        took = clock_span(slot.end_s - slot.start_s)
+        name = fit(step_name(step), NAME_WIDTH)
+        table.add_row(Text(name), _bar(slot, wide / end, step.kind, wide), took)
     hidden = len(plan.steps) - len(steps)
     foot = Text(f"about {clock_span(plan.forecast_s)} in all", style="name")
     foot.append(f", {len(plan.steps)} steps", style="quiet")
@@ -167,10 +174,9 @@ def step_name(step: Step) -> str:
     return f"{verb} {step.component}"
 
 
-def _bar(slot: Slot, end: float, kind: StepKind) -> Text:
-    scale = GANTT_WIDTH / end
-    left = min(GANTT_WIDTH - 1, int(slot.start_s * scale))
-    width = max(1, min(GANTT_WIDTH - left, round((slot.end_s - slot.start_s) * scale)))
+def _bar(slot: Slot, scale: float, kind: StepKind, wide: int) -> Text:
+    left = min(wide - 1, int(slot.start_s * scale))
+    width = max(1, min(wide - left, round((slot.end_s - slot.start_s) * scale)))
     style = "good" if kind in (StepKind.VERIFY, StepKind.VERIFY_ALL) else "command"
     return Text(" " * left).append("━" * width, style=style)
 
@@ -181,12 +187,12 @@ def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
     return sorted(findings, key=lambda finding: (rank[finding.severity], finding.component))
 
 
-def finding_text(finding: Finding) -> Text:
+def finding_lines(finding: Finding) -> RenderableType:
     """`× target-gone backend: image … is no longer in ECR`, with its hint below."""
     sign, style = SEVERITIES[finding.severity]
-    text = Text(f"{sign} {finding.code}", style=style)
+    text = Text().append(finding.code, style=style)
     where = f" {finding.component}: " if finding.component else " "
-    text.append(where + finding.text, style="")
+    text.append(where + finding.text)
     if finding.hint:
-        text.append("\n  hint: ", style="quiet").append(finding.hint, style="command")
-    return text
+        text.append("\nhint: ", style="quiet").append(finding.hint, style="command")
+    return hanging(Text(sign, style=style), text)

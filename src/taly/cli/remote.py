@@ -76,10 +76,10 @@ def follow_run(context: "Context", run_id: str, as_json: bool) -> int:
 
 def _watch(context: "Context", run_id: str) -> "Run":
     from taly.app.remote import follow as follow_events
-    from taly.cli.run_view import run_view
+    from taly.cli.run_view import heading, run_view
 
     console, plan = err(), context.store.plan(run_id)
-    console.print(f"\n[name]{run_id}[/] [quiet]Ctrl-C leaves; the run goes on[/]")
+    console.print(heading(run_id, "Ctrl-C leaves; the run goes on"))
     with run_view(run_id, plan, console, context.clock) as view:
         return follow_events(
             context,

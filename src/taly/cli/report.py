@@ -40,6 +40,7 @@ def report(run_id: str, output: str, config_path: str, store: str, as_json: bool
     if output:
         write_file(Path(output), _drawn(made, form))
         err().print(f"{output} is written.", markup=False)
+        err().print(f"\nnext: taly show {run_id}", markup=False)
     if as_json:
         print_json("report", asdict(made))
     elif not output:

@@ -48,7 +48,9 @@ def list_(config_path: str, store: str, as_json: bool) -> None:
     for refusal in bad:
         out().print(f"cannot be read: {refusal.message}", style="bad", markup=False)
     if good:
-        err().print(f"\nnext: [command]taly rescue show {good[0].manifest.run}[/]", soft_wrap=True)
+        held = [one for one in good if one.manifest.rows and one.manifest.state != "taken-back"]
+        newest = (held or good)[0].manifest.run
+        err().print(f"\nnext: [command]taly rescue show {newest}[/]", soft_wrap=True)
     elif not bad:
         out().print("There are no rescue bundles: no rollback had to set anything aside.")
         err().print("\nnext: [command]taly status[/]")
@@ -179,7 +181,8 @@ def _confirm(question: str, yes: bool, confirm: str, demanded: str) -> None:
 
 def _print_next(wish: "Wish", merged: "list[Merged]", *, dry_run: bool) -> None:
     again = f"taly rescue replay {wish.run}" + (f" --into {wish.into}" if wish.into else "")
-    if dry_run:
+    back = any(table.put_back for one in merged for table in one.tables)
+    if dry_run and (back or not any(one.left for one in merged)):
         then = again
     elif any(one.left for one in merged):
         then = f"{again} --dry-run[/]   (once what is missing is there)[command]"

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from taly.cli.output import WIDTH, err, fit, out
+from taly.cli.output import WIDTH, err, fit, out, size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -175,15 +175,6 @@ def progress() -> Callable[[str, int, int], None]:
             err().print(f"{step}: {done:,} of {whole:,} rows", style="quiet", markup=False)
 
     return report
-
-
-def size(count: int) -> str:
-    """Bytes in a unit that fits."""
-    if count < 1_000_000:
-        return f"{count / 1000:.1f} kB"
-    if count < 1_000_000_000:
-        return f"{count / 1_000_000:.1f} MB"
-    return f"{count / 1_000_000_000:.2f} GB"
 
 
 def listed_body(good: "Sequence[Reader]", bad: "Sequence[Refused]") -> dict[str, Any]:

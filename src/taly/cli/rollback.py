@@ -193,6 +193,7 @@ def _confirm_and_run(context: "Context", planned: "Planned", how: How) -> int:
         if as_json:
             print_json("run", {"run": None, "exit_code": 0, "steps": []})
         err().print("\nThere is nothing to do.", style="good")
+        err().print("\nnext: [command]taly status[/]")
         return int(ExitCode.OK)
     if how.remote:
         ready_workers(context, planned.plan)
@@ -265,11 +266,11 @@ def _follow(context: "Context", engine: "Engine", run_id: str, plan: "Plan", as_
 def _watch(context: "Context", engine: "Engine", run_id: str, plan: "Plan") -> "Run":
     """Show the run until it ends, or until Ctrl-C leaves it; how it stands then."""
     from taly.app.runs import follow, load_run
-    from taly.cli.run_view import run_view
+    from taly.cli.run_view import heading, run_view
 
     log_to_stderr()
     console = err()
-    console.print(f"\n[name]{run_id}[/] [quiet]Ctrl-C: no new step starts, those under way end[/]")
+    console.print(heading(run_id, "Ctrl-C: no new step starts, those under way end"))
     try:
         with run_view(run_id, plan, console, context.clock) as view:
             return follow(context, engine, run_id, view.on_event)

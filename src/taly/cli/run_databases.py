@@ -15,51 +15,48 @@ NAMED = {
 }
 
 
+ROWS = {
+    "carried": "carried over",
+    "put-back": "put back",
+    "deleted": "deleted since stay deleted",
+    "kept-newer": "changed since stay so",
+    "rescued": "to the rescue bundle",
+}
+"""What a receipt counts → how it is said; what was rescued last, for a command follows it."""
+
+
 def database_lines(run: Run) -> Iterator[Text]:
-    """A line or two for each step that changed a database; none for other runs."""
-    rescued = False
+    """What each step that changed a database did, a fact a line; none for other runs."""
     for step in run.plan.steps:
         state = run.steps[step.id]
         if step.kind not in NAMED or state.phase is not StepPhase.DONE:
             continue
         receipt = state.attempt.receipt if state.attempt else {}
-        yield _done(step, receipt)
+        yield _done(step)
+        yield from _rows(receipt)
+        if _number(receipt, "rescued"):
+            yield _then("look at them", f"taly rescue show {run.id}")
+        if receipt.get("pause_s"):
+            yield Text(f"  · writers waited {receipt['pause_s']} s")
         if aside := receipt.get("put-aside"):
-            yield _aside(run.id, aside, receipt)
-        rescued = rescued or _number(receipt, "rescued") > 0
-    if rescued:
-        text = Text("  What had no place there is kept: ", style="quiet")
-        yield text.append(f"taly rescue show {run.id}", style="command")
+            how_big = f", {size(_number(receipt, 'bytes'))}" if receipt.get("bytes") else ""
+            yield Text(f"  · the database that was live is put aside: {aside}{how_big}")
+            yield _then("when you are sure", f"taly forget {run.id}")
 
 
-def _done(step: Step, receipt: Mapping[str, str]) -> Text:
-    what = step.address.get("migration", "")
-    name = f"{step.component}: {what} {NAMED[step.kind]}" if what else ""
-    text = Text(name or f"{step.component}: {NAMED[step.kind]}", style="name")
-    said = [
-        _rows(receipt, "carried", "carried over"),
-        _rows(receipt, "put-back", "put back"),
-        _rows(receipt, "deleted", "deleted since stay deleted"),
-        _rows(receipt, "kept-newer", "were changed since and stay so"),
-        _rows(receipt, "rescued", "to the rescue bundle"),
-    ]
-    if receipt.get("pause_s"):
-        said.append(f"writers waited {receipt['pause_s']} s")
-    listed = ", ".join(part for part in said if part)
-    return text.append(f" · {listed}" if listed else "", style="")
+def _done(step: Step) -> Text:
+    what = f"{step.address.get('migration', '')} {NAMED[step.kind]}".strip()
+    return Text(f"{step.component}: {what}", style="name")
 
 
-def _aside(run_id: str, aside: str, receipt: Mapping[str, str]) -> Text:
-    how_big = size(_number(receipt, "bytes")) if receipt.get("bytes") else "as it was"
-    text = Text(f"  It was put aside as {aside}, {how_big}; when you are sure: ", style="quiet")
-    return text.append(f"taly forget {run_id}", style="command")
+def _then(when: str, command: str) -> Text:
+    return Text(f"    {when}: ", style="quiet").append(command, style="command")
 
 
-def _rows(receipt: Mapping[str, str], key: str, what: str) -> str:
-    count = _number(receipt, key)
-    if not count:
-        return ""
-    return f"{count:,} {'row' if count == 1 else 'rows'} {what}"
+def _rows(receipt: Mapping[str, str]) -> Iterator[Text]:
+    for key, what in ROWS.items():
+        if count := _number(receipt, key):
+            yield Text(f"  · {count:,} {'row' if count == 1 else 'rows'} {what}")
 
 
 def _number(receipt: Mapping[str, str], key: str) -> int:

@@ -2,17 +2,18 @@
 
 from typing import Any
 
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from taly.cli.output import clock_span, err, out
+from taly.cli.output import clock_span, err, fit, hanging, local, out, zone
 from taly.cli.plan_view import step_name
 from taly.cli.run_databases import database_lines
 from taly.cli.run_view import PHASES
 from taly.model.plan import Disposition, Plan, Step, StepKind
 from taly.model.run import Run, StepPhase, StepRun
 
-WIDTH = 30
+WIDTH = 27
 MAX_ROWS = 40
 
 
@@ -70,17 +71,23 @@ def print_summary(run: Run) -> None:
         if step.phase in (StepPhase.FAILED, StepPhase.UNKNOWN):
             out().print(_trouble(run, step))
     for text in database_lines(run):
-        out().print(text, soft_wrap=True)
+        out().print(text)
     for line in frozen(run):
         out().print(f"  {line}", style="quiet", markup=False)
     err().print(f"\nnext: [command]{next_command(run)}[/]")
+
+
+def began(run: Run) -> str:
+    """`run-1s0d9w, began Mon 23 Nov 22:14 by ada@laptop · times are UTC`."""
+    when = f"began {local(run.started_at)}" if run.started_at else "has not begun"
+    return f"{run.id}, {when} by {run.by} · {zone()}"
 
 
 def timeline(run: Run) -> Table:
     """When each step ran, on one axis, with its time against its forecast."""
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="quiet")
     table.add_column("", width=1)
-    table.add_column("step", no_wrap=True, max_width=26)
+    table.add_column("step", no_wrap=True, max_width=30)
     table.add_column("", width=WIDTH, no_wrap=True)
     table.add_column("took", justify="right", no_wrap=True)
     table.add_column("forecast", justify="right", no_wrap=True)
@@ -91,7 +98,7 @@ def timeline(run: Run) -> Table:
         took = _seconds(state)
         table.add_row(
             Text(sign, style=style),
-            Text(step_name(step)),
+            Text(fit(step_name(step), 30)),
             _bar(state, begin, length),
             "" if took is None else clock_span(took),
             Text(clock_span(step.forecast.seconds), style="quiet"),
@@ -164,11 +171,13 @@ def _reached(plan: Plan) -> str:
     return f"{total - left} of {total} components of {plan.environment} are"
 
 
-def _trouble(run: Run, step: StepRun) -> Text:
+def _trouble(run: Run, step: StepRun) -> RenderableType:
     sign, style = PHASES[step.phase]
-    text = Text(f"{sign} {step_name(run.plan.step(step.step))}", style=style)
-    text.append(f": {step.reason}", style="")
-    return text
+    text = Text().append(step_name(run.plan.step(step.step)), style=style)
+    text.append(f": {step.reason}")
+    if step.hint:
+        text.append("\nhint: ", style="quiet").append(step.hint, style="command")
+    return hanging(Text(sign, style=style), text)
 
 
 def frozen(run: Run) -> list[str]:

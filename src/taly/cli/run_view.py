@@ -9,11 +9,12 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from taly.cli.output import clock_span, fit
+from taly.cli.output import clock_span, fit, zone
 from taly.cli.plan_view import step_name
 from taly.model.events import (
     LeaseTaken,
     Recorded,
+    RunFinished,
     StepActed,
     StepDone,
     StepFailed,
@@ -26,8 +27,8 @@ from taly.model.plan import Plan, Step
 from taly.model.ports import Clock
 from taly.model.run import Run, StepPhase, StepRun, fold
 
-NAME_WIDTH = 28
-BAR_WIDTH = 20
+NAME_WIDTH = 30
+BAR_WIDTH = 18
 MAX_ROWS = 40
 TELL_EVERY_S = 10.0
 """In a log; a terminal redraws one line instead."""
@@ -99,7 +100,8 @@ class PlainView:
         step = getattr(recorded.event, "step", "")
         name = self._names.get(step, "")
         at = recorded.at.astimezone().strftime("%H:%M:%S")
-        self._console.print(f"{at}  {name}: {says}" if name else f"{at}  {says}", markup=False)
+        line = f"{at}  {name}: {says}" if name else f"{at}  {says}"
+        self._console.print(line, markup=False, soft_wrap=True)  # a log's lines are whole
 
     def _is_too_soon(self, recorded: Recorded) -> bool:
         """Whether a step that tells how far it is every second did so just now."""
@@ -165,7 +167,8 @@ class LiveView:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Draw once more and stop."""
+        """Draw once more and stop; the summary takes the place of a run that ended."""
+        self._live.transient = any(isinstance(one.event, RunFinished) for one in self._events)
         self._live.stop()
 
     def on_event(self, recorded: Recorded) -> None:
@@ -240,6 +243,11 @@ def _bar(step: Step, state: StepRun, elapsed: float) -> Text:
         part = min(0.97, elapsed / max(step.forecast.seconds, 0.1))
     filled = round(BAR_WIDTH * part)
     return Text("━" * filled, style=style).append("╌" * (BAR_WIDTH - filled), style="quiet")
+
+
+def heading(run_id: str, aside: str) -> str:
+    """What stands above a run that is shown, as markup: its name, what Ctrl-C does, whose times."""
+    return f"\n[name]{run_id}[/] [quiet]{aside} · {zone()}[/]"
 
 
 def run_view(run_id: str, plan: Plan, console: Console, clock: Clock) -> RunView:

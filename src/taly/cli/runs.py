@@ -76,8 +76,8 @@ def runs(limit: int, config_path: str, store: str, as_json: bool) -> None:
         shown = f"[{STYLES.get(outcome, 'bad')}]{outcome}[/]"
         table.add_row(one.id, one.purpose, ago(one.created_at, now), shown, escape(one.by))
     out().print(table if summaries else "There are no runs yet.")
-    if summaries:
-        err().print(f"\nnext: [command]taly show {summaries[0].id}[/]")
+    then = f"taly show {summaries[0].id}" if summaries else "taly status"
+    err().print(f"\nnext: [command]{then}[/]")
 
 
 @click.command()
@@ -88,7 +88,8 @@ def show(run_id: str, config_path: str, store: str, as_json: bool) -> None:
     """Show one run: every step, when it ran, and how it ended."""
     from taly.app.remote import refusal_of
     from taly.app.runs import exit_code, load_run, parked
-    from taly.cli.run_summary import print_summary, run_body
+    from taly.cli.plan_view import headline
+    from taly.cli.run_summary import began, print_summary, run_body
 
     context = opened(config_path, store)
     run = load_run(context, run_id)
@@ -100,6 +101,7 @@ def show(run_id: str, config_path: str, store: str, as_json: bool) -> None:
         out().print(refused.message, markup=False, soft_wrap=True)
     if why := parked(context, run):
         out().print(why, style="bad", markup=False)
+    out().print(headline(run.plan).append(f"\n{began(run)}", style="quiet"))
     print_summary(run)
 
 

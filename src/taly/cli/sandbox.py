@@ -43,7 +43,7 @@ def sandbox() -> None:
     """Run an emulated platform on this machine, to try a rollback on."""
 
 
-@sandbox.command()
+@sandbox.command(short_help="Start the emulated platform.")
 @click.option(
     "--scenario",
     default="taly",
@@ -112,7 +112,7 @@ def down(directory: Path | None) -> int:
     return 0
 
 
-@sandbox.command()
+@sandbox.command(short_help="Let a deploy arrive, as a colleague's push would.")
 @click.argument("commit")
 @click.option(
     "--component", "components", multiple=True, metavar="NAME", help="Only there; else everywhere."
@@ -135,7 +135,7 @@ def push(
     err().print("\nnext: [command]taly status[/]")
 
 
-@sandbox.command()
+@sandbox.command(short_help="Let customers book, and count what came of it.")
 @click.option(
     "--count",
     type=click.IntRange(0, 64),
@@ -158,9 +158,10 @@ def writers(count: int | None, directory: Path | None, as_json: bool) -> None:
     out().print(f"{said['count']} {people} booking.")
     for outcome in ("acknowledged", "declined", "failed"):
         out().print(f"  {outcome:12} {outcomes[outcome]:7,}", markup=False)
+    err().print("\nnext: [command]taly status[/]")
 
 
-@sandbox.command()
+@sandbox.command(short_help="Cut a vendor's API off for a while.")
 @click.argument(
     "vendor", type=click.Choice(["apprunner", "netlify", "serverless", "vercel"]), metavar="VENDOR"
 )
@@ -183,7 +184,7 @@ def restart(vendor: str, seconds: float, directory: Path | None) -> None:
     err().print("\nnext: [command]taly status[/]")
 
 
-@sandbox.command()
+@sandbox.command(short_help="Print what to export to reach the sandbox.")
 @directory_option
 @json_option
 def env(directory: Path | None, as_json: bool) -> None:
@@ -217,6 +218,7 @@ def scenarios() -> None:
     for name in shipped():
         out().print(f"{name:20}", style="name", end="")
         out().print(load(name).description, style="quiet")
+    err().print("\nnext: [command]taly sandbox up --detach --scenario NAME[/]")
 
 
 @sandbox.command()
@@ -277,12 +279,10 @@ def _print_running(running: Running) -> None:
     for name, url in running.urls.items():
         click.echo(f"  {name:{width}} {url}")
     say()
-    say("Next, there:", style="quiet")
-    for command in (
-        f"cd {shlex.quote(_shortest(running.directory))}",
-        ". ./sandbox.env",
-        "taly status",
-    ):
+    say("next:", style="quiet")
+    here = Path(running.directory) == Path.cwd()
+    there = [] if here else [f"cd {shlex.quote(_shortest(running.directory))}"]
+    for command in (*there, ". ./sandbox.env", "taly status"):
         say(f"  {command}", style="command", markup=False, soft_wrap=True)
 
 

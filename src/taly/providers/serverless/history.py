@@ -138,7 +138,7 @@ def fingerprints(template: Template, salt: bytes) -> Mapping[str, str]:
 
 def label_of(at: datetime) -> str:
     """What a person recognises the directory by."""
-    return at.strftime("%Y-%m-%d %H:%M:%S")
+    return at.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def _restorable(content: Content) -> Restorability:
