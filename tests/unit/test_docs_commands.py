@@ -24,7 +24,7 @@ def problem(line: str, *, whole: bool) -> str:
     `whole`: it can be typed as it stands; else values and arguments may be missing.
     """
     command: click.Command = cli
-    context = click.Context(cli, info_name="taly")
+    context = click.Context(cli, info_name="taly", **cli.context_settings)
     words = shlex.split(re.split(r" [>|] ", line)[0], comments=True)[1:]
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name = words.pop(0)
