@@ -1,6 +1,5 @@
 """A report as one HTML file that stands alone: nothing is loaded, nothing is run."""
 
-import re
 from collections.abc import Iterator
 from html import escape
 from typing import assert_never
@@ -26,9 +25,9 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2126; --quiet: #5c6670; --paper: #fff; --line: #d5dae0;
-  --pale: #b9cbe4; --strong: #2b62ad; --good: #1a7f4b; --bad: #c42b2b; --warn: #9a6700; }
+  --pale: #7f9dcb; --strong: #1f4f94; --good: #1a7f4b; --bad: #c42b2b; --warn: #9a6700; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e8ec; --quiet: #9aa5b0; --paper: #15191d;
-  --line: #363e46; --pale: #35496a; --strong: #78a9f0; --good: #4cc38a; --bad: #ff7b72;
+  --line: #363e46; --pale: #50709f; --strong: #8fb9f5; --good: #4cc38a; --bad: #ff7b72;
   --warn: #e0b341; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2rem 1.25rem; max-width: 62rem; color: var(--ink);
@@ -38,14 +37,15 @@ h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; border-bottom: 1px solid var(--lin
 .verdict { border-left: 4px solid var(--warn); padding: .4rem .8rem; font-weight: 600; }
 .verdict.succeeded { border-color: var(--good); }
 .verdict.failed, .verdict.verification-failed { border-color: var(--bad); }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; } .wide svg { min-width: 38rem; } .many { min-width: 46rem; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .6rem .25rem 0;
   border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
 td:last-child { overflow-wrap: anywhere; padding-right: 0; }
-.at { white-space: nowrap; }
+.short { white-space: nowrap; }
 thead th { color: var(--quiet); font-weight: 600; }
 tbody th { font-weight: 600; width: 15rem; }
+@media (max-width: 40rem) { body { padding: 1rem .8rem; } tbody th { width: 9rem; } }
 code { font: .9em ui-monospace, monospace; padding: .1em .35em; border-radius: 3px;
   background: color-mix(in srgb, var(--ink) 8%, transparent); overflow-wrap: anywhere; }
 svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; fill: var(--ink); }
@@ -62,13 +62,16 @@ rect.wait { fill: url(#waits); }
 footer { margin-top: 2.5rem; color: var(--quiet); font-size: .8rem; }
 @page { size: A4; margin: 16mm; }
 @media print { :root { color-scheme: light; --ink: #000; --quiet: #444; --paper: #fff; --line: #bbb;
-  --pale: #b9cbe4; --strong: #2b62ad; --good: #1a7f4b; --bad: #c42b2b; --warn: #9a6700; }
+  --pale: #7f9dcb; --strong: #1f4f94; --good: #1a7f4b; --bad: #c42b2b; --warn: #9a6700; }
   body { padding: 0; max-width: none; font-size: 10pt; print-color-adjust: exact; }
-  .wide { overflow: visible; } table { font-size: 8pt; }
+  .wide { overflow: visible; } .wide svg, .many { min-width: 0; } table { font-size: 8pt; }
   h2 { break-after: avoid; } tr, li, svg { break-inside: avoid; } }
 """
 
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", re.ASCII)
+SHORT = 23
+"""Characters up to which a cell is not broken into lines: an instant, a name, a commit."""
+MANY = 5
+"""Columns from which on a table scrolls on a narrow screen rather than be squeezed."""
 
 KEY = (
     '<p class="key"><span style="background:var(--pale)"></span>forecast'
@@ -114,7 +117,7 @@ def _block(block: Block) -> str:
         case Commands(items=items):
             return _list(f"<code>{_text(command)}</code> {_text(why)}" for command, why in items)
         case Chart(report=report):
-            return f"{chart(report)}\n{KEY}"
+            return f'<div class="wide">{chart(report)}</div>\n{KEY}'
         case _:
             assert_never(block)
 
@@ -131,7 +134,8 @@ def _grid(grid: Grid) -> str:
         lines[1:] = ["<tbody>", *lines[1:], "</tbody>"]
     else:
         lines = ["<tbody>", *lines, "</tbody>"]
-    return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
+    many = ' class="many"' if len(grid.head) >= MANY else ""
+    return f'<div class="wide"><table{many}>\n' + "\n".join(lines) + "\n</table></div>"
 
 
 def _row(cells: tuple[str, ...], *, named: bool) -> str:
@@ -141,8 +145,8 @@ def _row(cells: tuple[str, ...], *, named: bool) -> str:
 
 
 def _cell(text: str) -> str:
-    """A cell; an instant is never broken into lines."""
-    kind = ' class="at"' if _INSTANT.fullmatch(text) else ""
+    """A cell; what is short is never broken into lines."""
+    kind = ' class="short"' if len(text) <= SHORT else ""
     return f"<td{kind}>{_text(text)}</td>"
 
 

@@ -169,10 +169,17 @@ def _wrong(left: Left) -> Iterator[str]:
 
 def _components(report: Report) -> Grid:
     rows = tuple(
-        (one.component, one.provider, one.from_label, one.to_label, one.disposition, one.why)
+        (
+            one.component,
+            one.provider,
+            one.from_label,
+            one.to_label,
+            one.disposition.replace("-", " "),
+            one.why,
+        )
         for one in report.components
     )
-    return Grid(head=("component", "vendor", "from", "to", "plan", "why"), rows=rows)
+    return Grid(head=("component", "vendor", "from", "to", "what", "why"), rows=rows)
 
 
 def _troubles(report: Report) -> Grid:
