@@ -1,19 +1,22 @@
 """A plan is checked before the lock is had: what ran in between is looked for after it."""
 
+import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.contract.worker_stage import context, folder, store
-from tests.engine_world import FakeVendor, RealTime, plan, step
+from tests.engine_world import NOON, FakeVendor, RealTime, plan, step
 
 from taly.app import plans, runs
 from taly.app.context import Context, open_context
 from taly.app.plans import Planned, ended_runs
+from taly.engine.codec import plan_to_json
 from taly.engine.owner import Owner
 from taly.engine.runner import Engine
 from taly.errors import ExitCode, Refused
-from taly.model.events import CancelRequested, StepStarted
+from taly.model.events import CancelRequested, Event, StepStarted
 from taly.model.plan import Plan
 from taly.planning.codes import finding
 from taly.planning.digest import sealed
@@ -110,6 +113,63 @@ def test_where_no_other_run_came_between_nothing_is_asked_twice(
     world.operate("web", "old")
     carried(context, planned(context))
     assert world.looks == 0
+
+
+def left(context: Context, *events: Event) -> str:
+    """A run that a process began, and left after these events."""
+    engine, run_id = runs.start(context, planned(context))
+    lease = engine._leases.pop(run_id)
+    if events:
+        context.store.append(lease, [(NOON, event) for event in events], after=1)
+    context.store.let_go(lease)
+    return run_id
+
+
+def test_a_run_that_was_left_before_any_step_is_checked_again_when_it_is_resumed(
+    world: World, context: Context, other: Context
+) -> None:
+    run_id = left(context)
+    world.operate("web", "deployed meanwhile")
+    before = len(world.writes())
+    with pytest.raises(Refused) as refusal:
+        runs.take_over(other, run_id)
+    said = refusal.value
+    assert (said.reference, said.exit_code) == ("plan-stale", ExitCode.REFUSED)
+    assert "had begun no step; it is over and touched nothing" in said.message
+    assert len(world.writes()) == before
+    assert context.store.run(run_id).outcome == "cancelled"
+    assert context.store.unfinished("production") is None, "others may go on"
+
+
+def test_a_run_that_was_left_before_any_step_goes_on_where_nothing_changed(
+    world: World, context: Context, other: Context
+) -> None:
+    run_id = left(context)
+    assert runs.take_over(other, run_id).execute(run_id).outcome == "succeeded"
+    assert world.looks == 1
+
+
+def test_a_run_of_which_a_step_was_begun_is_brought_to_its_end_whatever_came_since(
+    world: World, context: Context, other: Context
+) -> None:
+    run_id = left(context, StepStarted(step="roll-back:web"))
+    world.operate("web", "deployed meanwhile")
+    runs.take_over(other, run_id)
+    assert world.looks == 0
+
+
+def test_a_plan_that_was_altered_in_the_store_is_not_begun(
+    world: World, context: Context, other: Context
+) -> None:
+    run_id = left(context)
+    altered = plan_to_json(replace(PLAN, digest="0" * 64))
+    with sqlite3.connect(context.config.store) as raw:
+        raw.execute("update run set plan = ? where id = ?", (altered, run_id))
+    raw.close()
+    with pytest.raises(Refused) as refusal:
+        runs.take_over(other, run_id)
+    assert refusal.value.reference == "plan-altered"
+    assert world.writes() == []
 
 
 def test_a_check_that_breaks_leaves_the_environment_free(

@@ -29,7 +29,8 @@ from taly.model.events import (
 )
 from taly.model.plan import Plan
 from taly.model.release import Mark
-from taly.model.run import Run, fold
+from taly.model.run import Run, StepPhase, fold
+from taly.planning.digest import is_intact
 from taly.transport import certificates
 
 if TYPE_CHECKING:
@@ -71,18 +72,38 @@ def start(context: Context, planned: "Planned") -> tuple[Engine, str]:
     run_id = engine.start(planned.plan)
     recent = {one.id for one in context.store.runs(context.environment.name)}
     if recent - planned.ended - {run_id}:
-        engine.check_first(run_id, lambda: _check_again(context, planned.plan))
+        why = "another run came first, and this one touched nothing"
+        engine.check_first(run_id, lambda: _check_again(context, planned.plan, why))
     return engine, run_id
 
 
-def _check_again(context: Context, plan: Plan) -> None:
+def take_over(context: Context, run_id: str) -> Engine:
+    """Take a run that nobody works on, to go on with it here; raises as `Engine.take_over`.
+
+    One of which no step was begun is checked first, as when it was planned: much may have been
+    changed while it lay there. Refused then ends it, with nothing touched. One that was begun is
+    brought to its end, whatever came since.
+    """
+    engine = engine_of(context)
+    engine.take_over(run_id)
+    run = load_run(context, run_id)
+    begun = any(step.phase is not StepPhase.WAITING for step in run.steps.values())
+    if not begun and not context.store.cancel_requested_by(run_id):
+        why = f"{run_id} had begun no step; it is over and touched nothing"
+        engine.check_first(run_id, lambda: _check_again(context, run.plan, why))
+    return engine
+
+
+def _check_again(context: Context, plan: Plan, why: str) -> None:
     from taly.app.plans import against, recheck_plan
 
+    if not is_intact(plan):
+        text = "the stored plan is not what its digest says"
+        raise Refused(f"{text}; {why}", reference="plan-altered", hint="taly audit verify")
     first = against(recheck_plan(context, plan))
     if first is not None:
         where = f"{first.component}: " if first.component else ""
-        text = f"{where}{first.text}; another run came first, and this one touched nothing"
-        raise Refused(text, reference=first.code, hint=first.hint)
+        raise Refused(f"{where}{first.text}; {why}", reference=first.code, hint=first.hint)
 
 
 def executor_of(context: Context, engine: Engine) -> "DurableExecutor":

@@ -126,15 +126,14 @@ def resume(run_id: str, remote: bool, config_path: str, store: str, as_json: boo
     Works from any process that reaches the store; nothing is done twice.
     """
     from taly.app.remote import hand_over
-    from taly.app.runs import engine_of
+    from taly.app.runs import take_over
 
     context = opened(config_path, store)
     _prepare(context, "resume", remote)
     if remote:
         hand_over(context, run_id)
         return follow_run(context, run_id, as_json)
-    engine = engine_of(context)
-    engine.take_over(run_id)
+    engine = take_over(context, run_id)
     return _follow(context, engine, run_id, context.store.plan(run_id), as_json)
 
 
