@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from taly.app import yaml_file
-from taly.app.checkout import Found, resolve, scan
+from taly.app.checkout import scan
+from taly.checkout import Found
+from taly.providers.serverless import yaml_file
+from taly.providers.serverless.checkout import resolve
 
 
 def put(root: Path, files: dict[str, str]) -> None:

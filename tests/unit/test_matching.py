@@ -1,7 +1,7 @@
 """Matching a checkout with the vendors: what joins, what is asked, what is left out and why."""
 
-from taly.app.checkout import Found
 from taly.app.matching import match
+from taly.checkout import Found
 from taly.providers.inventory import Listed
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tests.engine_world import NOON, rollback
 
-from taly.app.checkout import package_name, scan
+from taly.app.checkout import scan
+from taly.checkout import package_name
 from taly.config import load_config
 from taly.engine.audit import read_lines, to_line
 from taly.engine.audit.exported import export, verify_lines

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from taly.app.checkout import Found
+from taly.checkout import Found
 from taly.providers.inventory import Listed
 
 PRODUCTION = ("prod", "production", "live", "main")
