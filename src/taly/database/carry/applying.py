@@ -117,7 +117,8 @@ class Applying:
             f"INSERT INTO {o} SELECT t.*, NULL FROM {d} d JOIN {table} t ON {there_is(work, 'd.k')}"
             " WHERE d.verdict = 'delete'",
         )
-        run(self.target, f"ANALYZE {o}")
+        found_by = ", ".join(q(name) for name in work.target_key)
+        run(self.target, f"ANALYZE {o} ({found_by})")
         run(self.target, f"DELETE FROM {table} t USING {o} o WHERE {self.is_old(work)}")
 
     def _keep_mass(self, work: Work) -> None:

@@ -225,6 +225,15 @@ def _drop(connection: psycopg.Connection, sql: str, what: str, say: Say) -> None
             say(f"waiting for {what}, to take the capture away")
 
 
+def pending(connection: psycopg.Connection, name: str, last: str, limit: int) -> int:
+    """How many writes were noted since that snapshot, counted up to `limit`."""
+    return number(
+        connection,
+        f"SELECT count(*) FROM (SELECT FROM {q(schema_of(name), 'change')}"
+        f" WHERE NOT pg_visible_in_snapshot(x, {lit(last)}::pg_snapshot) LIMIT {limit}) c",
+    )
+
+
 def changed(name: str, work: Work, last: str) -> str:
     """Query: the keys of a table that changed since that snapshot, as far as this one sees."""
     return (

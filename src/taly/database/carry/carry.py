@@ -9,7 +9,7 @@ import psycopg
 
 from taly.database.carry import bundling, objects, sequences
 from taly.database.carry.blocking import lock
-from taly.database.carry.capture import Capture, install, remove
+from taly.database.carry.capture import Capture, changed_tables, install, pending, remove
 from taly.database.carry.counting import UNLIMITED, Budget, Span, assert_counts, table_proof
 from taly.database.carry.earlier import NOTHING_EARLIER, Earlier, note
 from taly.database.carry.foreign import Reference, read_references
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 CHANGED_BUDGET_S, REST_BUDGET_S = 1.0, 0.2
 """How long tables are counted while writers wait: those that changed since all were counted, just
-before, and the others, of which the capture says that nobody has written to them."""
+before, and the others, of which the capture says that nobody has written to them. What took longer
+the last time than is left now is not begun."""
 MAY_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')::int"
 OWN = "SELECT pg_current_xact_id()::text::bigint"
 XID = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
@@ -83,6 +84,7 @@ class Carry:
         self._views = Views()
         self._last = ""
         self._passes = self._objects = self._objects_seen = 0
+        self._took: dict[int, float] = {}
         self.backup: dict[Name, tuple[int, str]] = {}
         """Table → rows and checksum that the target had of the `summed` ones before anything was
         carried over, as `checkpoint.contents` gives them with `sums`."""
@@ -129,6 +131,13 @@ class Carry:
         """What was captured since the last pass."""
         return self._pass(ending=False)
 
+    def is_calm(self, few: int) -> bool:
+        """Whether at most so many writes were noted since the last pass, each of a single row."""
+        assert self._control is not None, "begin comes first"
+        with self._explained():
+            changed = changed_tables(self._control, self._name, self._last)
+            return not changed[1] and few >= pending(self._control, self._name, self._last, few + 1)
+
     def last_pass(self) -> Passed:
         """The rest; inside `blocked`."""
         return self._pass(ending=True)
@@ -164,7 +173,7 @@ class Carry:
                 changed_s=CHANGED_BUDGET_S,
                 rest_s=REST_BUDGET_S,
             )
-            left = assert_counts(move, self._spans, self._live, budget)
+            left = assert_counts(move, self._spans, self._live, budget, self._took)
             proof = Proof(
                 tables=tuple(
                     table_proof(move, work, self._live.get(work.n, (0, "")))
@@ -225,7 +234,7 @@ class Carry:
             if not ending:
                 spans: list[Span] = [*self._spans, (start, None)]
                 counted = frozenset() if self._passes else frozenset(self._live)
-                assert_counts(move, spans, self._live, UNLIMITED, counted)
+                assert_counts(move, spans, self._live, UNLIMITED, self._took, counted)
             snapshot = str(rows(move.source, "SELECT pg_current_snapshot()::text")[0][0])
         self._last, self._passes = snapshot, self._passes + 1
         self._spans.append((start, self._next_own()))

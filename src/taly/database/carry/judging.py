@@ -23,10 +23,12 @@ def judge(
     `leaves`: what was written in the window is nobody's, so it is left and not rescued; and a row
     that was there before and that the target has not was deleted in it, and stays so.
     """
-    run(target, f"ANALYZE {scratch.at('s', work)}")
+    # Only the columns by which rows are found: of arrays and long texts it takes long.
+    run(target, f"ANALYZE {scratch.at('s', work)} (i, kh)")
     _refuse(target, scratch, work)
     scratch.each(target, "convert", work)
-    run(target, f"ANALYZE {scratch.at('v', work)}")
+    found_by = ", ".join(["i", *(f"c{i}" for i in work.key)])
+    run(target, f"ANALYZE {scratch.at('v', work)} ({found_by})")
     if work.key:
         _compare(target, scratch, work, leaves=leaves)
     else:
@@ -37,7 +39,7 @@ def judge(
             f"INSERT INTO {m} SELECT i, {verdict}, {lit(missing(work))}, false FROM {s} s"
             f" WHERE NOT EXISTS (SELECT FROM {m} m WHERE m.i = s.i)",
         )
-    run(target, f"ANALYZE {scratch.at('m', work)}")
+    run(target, f"ANALYZE {scratch.at('m', work)} (i, verdict)")
 
 
 def _refuse(target: psycopg.Connection, scratch: Scratch, work: Work) -> None:
@@ -136,7 +138,7 @@ def find_deletes(
     assert work.target is not None
     d, w, s, v = (scratch.at(kind, work) for kind in "dwsv")
     table = f"{work.target_only}{q(*work.target)}"
-    run(target, f"ANALYZE {w}")
+    run(target, f"ANALYZE {w} (kh)")
     spared = f"SELECT FROM {scratch.at('a', work)} a WHERE a.k = d.k"
     run(
         target,

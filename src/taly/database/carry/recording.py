@@ -51,7 +51,7 @@ def record(move: Move, work: Work) -> None:
         " WHEN 'delete' THEN 'deleted' ELSE verdict END, why, false, false"
         f" FROM {d} WHERE verdict <> 'mass'",
     )
-    run(move.target, f"ANALYZE {f}")
+    run(move.target, f"ANALYZE {f} (kh, fate)")
     _rescue(move, work)
     _keep_parts(move, work)
 

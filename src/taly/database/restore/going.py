@@ -112,7 +112,7 @@ def _passes(work: Work) -> None:
     work.passes.append(work.carry.first_pass())
     for number in range(2, MAX_PASSES + 1):
         before = work.passes[-1].changes
-        if before <= FEW:
+        if before <= FEW or work.carry.is_calm(FEW):
             return
         work.job.say(f"carry-over: pass {number}, {before:,} rows in the last one")
         work.passes.append(work.carry.next_pass())
