@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from postgast import PgQueryError, walk
+from postgast import walk
 
 from taly.model.catalog import Extension
 from taly.planning.down import objects, renaming, tables
@@ -11,7 +11,7 @@ from taly.planning.down.names import quoted
 from taly.planning.migrations.blocks import statements_in
 from taly.planning.migrations.names import Node, enum_name, inner, joined, kind_of, strings
 from taly.planning.migrations.statements import SAFE_CALLS
-from taly.planning.parsing import parse
+from taly.planning.parsing import not_examined, statements
 
 NO_TRACE = frozenset(
     {
@@ -36,12 +36,8 @@ NO_TRACE = frozenset(
 
 def play(mirror: Mirror, sql: str) -> None:
     """Run a text over the mirror; raises ValueError when it does not parse."""
-    try:
-        parsed = parse(sql)
-    except PgQueryError as error:
-        raise ValueError(str(error)) from error
-    for raw in parsed.stmts:
-        _one(mirror, raw.stmt)
+    for statement in statements(sql):
+        _one(mirror, statement)
 
 
 def _one(mirror: Mirror, statement: Node) -> None:
@@ -50,8 +46,7 @@ def _one(mirror: Mirror, statement: Node) -> None:
     if handler is not None:
         handler(mirror, inner(statement))
     elif kind not in NO_TRACE:
-        words = kind.removesuffix("_stmt").replace("_", " ")
-        mirror.gap(f"a statement not examined ({words}) is not taken back")
+        mirror.gap(f"{not_examined(kind)} is not taken back")
 
 
 def _rows(mirror: Mirror, name: Name, word: str, columns: tuple[str, ...] = ()) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from postgast import PgQueryError, walk
+from postgast import walk
 
 from taly.planning.migrations import objects, tables
 from taly.planning.migrations.blocks import statements_in
@@ -17,7 +17,7 @@ from taly.planning.migrations.names import (
     relation_name,
     strings,
 )
-from taly.planning.parsing import parse
+from taly.planning.parsing import not_examined, statements
 
 HARMLESS = frozenset(
     {
@@ -53,12 +53,8 @@ SAFE_CALLS = frozenset({"setval", "nextval", "set_config", "now", "current_setti
 
 def apply(schema: Schema, sql: str) -> None:
     """Run a migration's text over the known schema; raises ValueError when it does not parse."""
-    try:
-        parsed = parse(sql)
-    except PgQueryError as error:
-        raise ValueError(str(error)) from error
-    for raw in parsed.stmts:
-        apply_one(schema, raw.stmt)
+    for statement in statements(sql):
+        apply_one(schema, statement)
 
 
 def apply_one(schema: Schema, statement: Node) -> None:
@@ -68,8 +64,7 @@ def apply_one(schema: Schema, statement: Node) -> None:
     if handler is not None:
         handler(schema, inner(statement))
     elif kind not in HARMLESS:
-        words = kind.removesuffix("_stmt").replace("_", " ")
-        schema.say(breaks=True, undo="catalog", reason=f"a statement not examined ({words})")
+        schema.say(breaks=True, undo="catalog", reason=not_examined(kind))
 
 
 def _update(schema: Schema, node: Node) -> None:
