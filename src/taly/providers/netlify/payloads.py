@@ -1,8 +1,8 @@
 """Netlify's answers, as far as taly reads them; fields and values it does not know are let pass."""
 
-from typing import Any
+from pydantic import AwareDatetime, Field
 
-from pydantic import AwareDatetime, BaseModel, Field, model_validator
+from taly.providers.payload import Payload
 
 IN_PROGRESS = frozenset(
     {
@@ -23,18 +23,6 @@ IN_PROGRESS = frozenset(
 RESTORABLE = frozenset({"ready", "old"})
 """`old` is not documented, and occurs on superseded deploys."""
 FAILED = frozenset({"error", "rejected"})
-
-
-class Payload(BaseModel):
-    """A part of an answer."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, said: Any) -> Any:
-        """A null says no more than a missing field does."""
-        if not isinstance(said, dict):
-            return said
-        return {name: value for name, value in said.items() if value is not None}
 
 
 class DeployPayload(Payload):

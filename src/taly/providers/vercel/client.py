@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from taly.errors import UsageError, VendorRefused, VendorUnavailable
 from taly.model.ports import Clock
 from taly.providers.http import Answer, Refusal, VendorHttp, told_whose
-from taly.providers.vercel.payloads import Build, EnvVar, Payload, Project, Rolling
+from taly.providers.payload import Payload
+from taly.providers.vercel.payloads import Build, EnvVar, Project, Rolling
 from taly.transport import CA_FILE, check_endpoint
 
 PAGE = 100

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field
+
+from taly.providers.payload import Payload
 
 PRODUCTION = "PRODUCTION"
 RUNNING_JOB = ("pending", "in-progress")
@@ -30,20 +32,6 @@ def _instant(value: Any) -> datetime | None:
 
 
 Instant = Annotated[datetime | None, BeforeValidator(_instant)]
-
-
-class Payload(BaseModel):
-    """A part of an answer; what we do not read is ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, said: Any) -> Any:
-        """A null says no more than a missing field does."""
-        if not isinstance(said, dict):
-            return said
-        return {name: value for name, value in said.items() if value is not None}
 
 
 class Build(Payload):
