@@ -1,6 +1,5 @@
 """The folder of checkpoints: each is there as a whole, or not at all."""
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -22,6 +21,7 @@ from taly.database.checkpoint.manifest import (
     sealed,
     unsealed,
 )
+from taly.database.folders import LOCK, is_held, sync
 from taly.errors import Refused, UsageError
 
 DUMP = "dump"
@@ -29,7 +29,6 @@ TEMPLATE = "template"
 """A file with the name of the copy on the server."""
 DESTROYED = "destroyed"
 MIGRATIONS = "migrations"
-LOCK = ".lock"
 PARTIAL = ".partial-"
 
 
@@ -86,7 +85,7 @@ def making(base: Path, name: str) -> Iterator[Path]:
         _settle(partial)
         (partial / LOCK).unlink()
         partial.rename(final)
-        _sync(base)
+        sync(base)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         os.close(lock)
@@ -156,7 +155,7 @@ def close(checkpoint: Checkpoint, after: After) -> None:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.rename(path)
-        _sync(checkpoint.path)
+        sync(checkpoint.path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -205,7 +204,7 @@ def remove(path: Path) -> None:
 
 def left_over(base: Path) -> list[Path]:
     """Folders that a killed process left."""
-    return [path for path in sorted(base.glob(f"{PARTIAL}*")) if not _is_held(path)]
+    return [path for path in sorted(base.glob(f"{PARTIAL}*")) if not is_held(path)]
 
 
 def template_in(partial: Path) -> str:
@@ -214,20 +213,6 @@ def template_in(partial: Path) -> str:
         return (partial / TEMPLATE).read_text(encoding="utf-8")
     except FileNotFoundError:
         return ""
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        lock = os.open(path / LOCK, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
-    return False
 
 
 def _folders(base: Path) -> list[Path]:
@@ -242,15 +227,4 @@ def _settle(folder: Path) -> None:
     """Everything on the disk, and nothing readable by others, whatever program wrote it."""
     for path in [*folder.rglob("*"), folder]:
         path.chmod(0o700 if path.is_dir() else 0o600)
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems cannot sync a directory
-            raise
-    finally:
-        os.close(handle)
+        sync(path)

@@ -4,7 +4,6 @@
 it its name, `confirm` says that the change was made.
 """
 
-import errno
 import fcntl
 import hashlib
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from taly import __version__
+from taly.database.folders import LOCK, is_held, sync
 from taly.database.rescue.manifest import (
     MANIFEST,
     Kind,
@@ -39,7 +39,6 @@ from taly.errors import Refused, UsageError, VendorUnavailable
 __all__ = ["Bundle", "Kind", "Manifest", "Reader", "RescuedRow", "RescuedTable", "TableFile"]
 
 PARTIAL = ".partial-"
-LOCK = ".lock"
 RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
@@ -128,12 +127,12 @@ class Bundle:
             append(self._partial / MANIFEST, sealed(manifest))
             (self._partial / LOCK).unlink()
             for path in (*self._partial.iterdir(), self._partial):
-                _sync(path)
+                sync(path)
             _refuse_done(self.path)
             _remove(self.path)
             self._partial.rename(self.path)
             for folder in (self.path.parent, self.path.parent.parent):
-                _sync(folder)
+                sync(folder)
         except OSError as error:
             raise not_written(self.path, error) from error
         self._manifest = manifest
@@ -257,9 +256,9 @@ def _mark(path: Path, state: State) -> None:
     try:
         partial.unlink(missing_ok=True)
         append(partial, sealed(manifest.model_copy(update={"state": state})))
-        _sync(partial)
+        sync(partial)
         partial.rename(path / MANIFEST)
-        _sync(path)
+        sync(path)
     except OSError as error:
         raise VendorUnavailable(
             f"{path}: the change was made, and that cannot be written down: {error.strerror}",
@@ -290,22 +289,8 @@ def _refuse_done(final: Path) -> None:
 def _remove_left_over(final: Path) -> None:
     """Folders of attempts that were killed; not of one that is still being filled."""
     for path in final.parent.glob(f"{PARTIAL}{final.name}-????????"):
-        if not _is_held(path):
+        if not is_held(path):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_held(path: Path) -> bool:
-    try:
-        lock = os.open(path / LOCK, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
-    return False
 
 
 def _remove(path: Path) -> None:
@@ -321,14 +306,3 @@ def _folders(base: Path) -> list[Path]:
         return []
     found = (path for path in base.iterdir() if path.is_dir() and not path.is_symlink())
     return sorted(path for path in found if not path.name.startswith("."))
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems cannot sync a directory
-            raise
-    finally:
-        os.close(handle)

@@ -13,10 +13,11 @@ import psycopg
 from taly.database.checkpoint.contents import contents, large_objects, tables
 from taly.database.checkpoint.copied import unlike_copy
 from taly.database.checkpoint.dump import dump
-from taly.database.checkpoint.folder import DUMP, LOCK, PARTIAL, Checkpoint
+from taly.database.checkpoint.folder import DUMP, PARTIAL, Checkpoint
 from taly.database.checkpoint.manifest import TableContent
 from taly.database.checkpoint.session import snapshot
 from taly.database.connection import Target
+from taly.database.folders import LOCK
 from taly.database.programs import find_programs
 from taly.database.restore.beside import beside
 from taly.database.restore.job import Job
