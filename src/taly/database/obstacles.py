@@ -12,6 +12,7 @@ from taly.database.checkpoint.folder import Checkpoint, every
 from taly.database.checkpoint.manifest import Database, Kept
 from taly.database.connection import Target, reading
 from taly.model.catalog import Catalog
+from taly.planning.adapting import Adapted, eased
 from taly.planning.down import Down, Guard, Save, derive
 from taly.planning.down.mirror import Mirror
 from taly.planning.down.play import play
@@ -27,11 +28,20 @@ class Back:
     """What it takes or leaves behind."""
 
 
-def back(target: Target, checkpoints: Sequence[Checkpoint], ways: Sequence[Down]) -> Back:
-    """Whether every one of `ways` can be taken, oldest first. Read only; raises TalyError."""
+def back(
+    target: Target,
+    checkpoints: Sequence[Checkpoint],
+    ways: Sequence[Down],
+    hinted: Sequence[Adapted] = (),
+) -> Back:
+    """Whether every one of `ways` can be taken, oldest first. Read only; raises TalyError.
+
+    `hinted`: columns whose newer values the team's hints read.
+    """
     obstacles: list[str] = []
     costs: list[str] = []
-    downs = [best_of(way, checkpoints) for way in ways]
+    found = [best_of(way, checkpoints) for way in ways]
+    downs = [(eased(down, hinted), kept) for down, kept in found]
     for down, kept in downs:
         obstacles += [f"{down.name}: {gap}" for gap in down.gaps]
         missing = [save for save in down.data if not covered(save, kept, target.schema)]
@@ -42,6 +52,7 @@ def back(target: Target, checkpoints: Sequence[Checkpoint], ways: Sequence[Down]
             for save in down.data
             if save not in missing
         ]
+    costs += [str(one) for one in hinted]
     guards = [(down.name, guard) for down, _ in downs for guard in down.guards]
     obstacles += _barred(target, guards)
     return Back(obstacles=tuple(obstacles), costs=tuple(costs))

@@ -18,16 +18,17 @@ from taly.database.obstacles import Back, back, sketched
 from taly.database.starting_point import StartingPoint
 from taly.database.ways import ways_down
 from taly.errors import TalyError
+from taly.model.catalog import Catalog
 from taly.model.plan import DatabaseOutlook, DatabaseVerdict, DatabaseWay, Migration, TableCount
 from taly.model.release import Deployment, Observed
-from taly.planning.carry import Correspondence, correspond, describe, pairs, read_hints
+from taly.planning.adapting import Adapted, adapted
+from taly.planning.carry import Correspondence, Matched, correspond, describe, pairs, read_hints
 
 PAUSE_S = 1.0
 """Writers wait for the last pass and the swap; measured at 4.7 s where half of all rows changed."""
 DUMP_RATE, COPY_RATE = 30e6, 200e6
 """Bytes of the database in a second: restored and compared, copied and compared."""
 FIXED_S = 5.0
-HINTS_UNUSED = "the column hints in taly.toml are for a restore; a revert does not use them"
 SAID = 3
 """So many sentences of one kind are said; the others are counted."""
 
@@ -81,7 +82,14 @@ def _correspondence(at: Scene) -> Correspondence | None:
     """How the live rows read in the old schema; None where no checkpoint says what that was."""
     if at.start.checkpoint is None:
         return None
-    before = read_catalog_file(at.start.checkpoint.path / BEFORE)
+    before, matched = _matched(at, at.start.checkpoint)
+    hints = read_hints(at.before.address.get("hints", ""))
+    return correspond(at.live.catalog, before, matched, hints)
+
+
+def _matched(at: Scene, checkpoint: Checkpoint) -> tuple[Catalog, Matched]:
+    """The checkpoint's schema, and what of it is which in the live one."""
+    before = read_catalog_file(checkpoint.path / BEFORE)
     matched = pairs(
         before,
         at.live.catalog,
@@ -89,8 +97,7 @@ def _correspondence(at: Scene) -> Correspondence | None:
         texts=[(name, sql or "") for name, sql in at.since],
         schema=at.target.schema,
     )
-    hints = read_hints(at.before.address.get("hints", ""))
-    return correspond(at.live.catalog, before, matched, hints)
+    return before, matched
 
 
 def _counts(at: Scene, found: Correspondence | None) -> tuple[TableCount, ...]:
@@ -135,8 +142,9 @@ def _keep(at: Scene) -> DatabaseWay:
 
 
 def _revert(at: Scene) -> DatabaseWay:
-    found = _back(at)
-    costs = (*_some(found.costs), *((HINTS_UNUSED,) if _hinted(at) else ()))
+    hints = _adapted(at)
+    found = _back(at, hints)
+    costs = (*_some(found.costs), *_some(_unused(at, hints)))
     if found.obstacles:
         why = _first(found.obstacles)
         return DatabaseWay(verdict="revert", possible=False, why=why, costs=costs)
@@ -151,7 +159,27 @@ def _hinted(at: Scene) -> bool:
     return bool(read_hints(at.before.address.get("hints", "")))
 
 
-def _back(at: Scene) -> Back:
+def _adapted(at: Scene) -> tuple[Adapted, ...]:
+    """What hints read in a revert, as far as a checkpoint says what the schema was."""
+    if at.start.checkpoint is None:
+        return ()
+    before, matched = _matched(at, at.start.checkpoint)
+    hints = read_hints(at.before.address.get("hints", ""))
+    return adapted(hints, at.live.catalog, before, matched)
+
+
+def _unused(at: Scene, used: Sequence[Adapted]) -> list[str]:
+    """Who wrote a hint wants to see what becomes of it."""
+    known = {one.hint.column for one in used}
+    return [
+        f"the hint for {one.column} reads nothing in a revert: its table has no primary key, no"
+        " checkpoint has the schema from before, or nothing of the column changes"
+        for one in read_hints(at.before.address.get("hints", ""))
+        if one.column not in known
+    ]
+
+
+def _back(at: Scene, hints: Sequence[Adapted]) -> Back:
     if not at.migrations:
         return Back(obstacles=("there is no migration to take back",), costs=())
     try:
@@ -164,6 +192,7 @@ def _back(at: Scene) -> Back:
                 sketches.get(way.down.name, way.down) if way.down.source == "derived" else way.down
                 for way in ways
             ],
+            hints,
         )
     except TalyError as error:
         return Back(obstacles=(f"the ways down cannot be told: {error.message}",), costs=())

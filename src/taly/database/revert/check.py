@@ -10,7 +10,7 @@ from taly.database.ledger import read_ledger
 from taly.database.rescue.bundle import open_bundle
 from taly.database.revert.again import pending_row
 from taly.database.revert.order import Order, order_of, revert_step
-from taly.database.revert.run import check_guards
+from taly.database.revert.run import check_guards, hints_on
 from taly.database.revert.session import lock_holder
 from taly.database.revert.standing import Attempt, read_rows, standing
 from taly.database.revert.texts import Texts
@@ -19,6 +19,7 @@ from taly.database.snapshot import read_catalog
 from taly.errors import TalyError
 from taly.model.check import Finding, Severity
 from taly.model.plan import Step, StepKind
+from taly.planning.adapting import eased
 from taly.planning.codes import CODES, finding
 from taly.planning.down import Down, derive
 
@@ -57,8 +58,9 @@ def _revert(order: Order, connection: psycopg.Connection) -> Iterator[Finding]:
     schema = order.target.schema
     if turn:
         way = found.on(live, schema)
-        yield from _guards(order, connection, way.down)
-        down = way.down
+        hints = hints_on(order, found, live, way)
+        down = eased(way.down, [one for table in hints for one in table.columns])
+        yield from _guards(order, connection, down)
     else:
         before = found.exact if found.exact is not None else found.copies[0]
         down = derive(order.migration, found.script.sql, before, schema=schema)

@@ -31,6 +31,8 @@ class Order:
     environment: str
     undoes: str
     """The run whose revert is taken back; empty for a revert."""
+    hints: str = ""
+    """The column hints, as JSON."""
 
     def bundle(self, now: datetime) -> Bundle:
         """A new rescue bundle of this run and step."""
@@ -69,6 +71,7 @@ def order_of(step: Step, key: str, environ: Mapping[str, str]) -> Order:
         component=step.component,
         environment=address.get("environment", ""),
         undoes=address.get("undoes", ""),
+        hints=address.get("hints", ""),
     )
 
 

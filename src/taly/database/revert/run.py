@@ -14,6 +14,15 @@ from taly.database.rescue.bundle import Bundle
 from taly.database.revert.back import Return, put_back, returns
 from taly.database.revert.fates import Fate, Name, fates, unsaved
 from taly.database.revert.forward import settle
+from taly.database.revert.hinted import (
+    Hinted,
+    convert,
+    fill,
+    hinted,
+    prepare,
+    require,
+    staged_columns,
+)
 from taly.database.revert.keyless import make_room, rescue_since
 from taly.database.revert.order import Order
 from taly.database.revert.out import rescue
@@ -27,7 +36,8 @@ from taly.database.snapshot import read_catalog
 from taly.errors import VendorRefused
 from taly.model.catalog import Catalog, Column, Table
 from taly.model.ports import Say
-from taly.planning.down import Guard
+from taly.planning.adapting import eased
+from taly.planning.down import Down, Guard
 from taly.planning.migrations.names import kind_of
 from taly.planning.parsing import parse
 
@@ -68,6 +78,13 @@ class Paper:
     staged: tuple[Staged, ...]
     schema: str
     """Where names without one lie."""
+    hints: tuple[Hinted, ...] = ()
+    """Tables with values that column hints read."""
+
+    @property
+    def eased(self) -> Down:
+        """The way down without what the hints lift."""
+        return eased(self.way.down, [one for table in self.hints for one in table.columns])
 
     @property
     def tables(self) -> tuple[Name, ...]:
@@ -76,6 +93,7 @@ class Paper:
         names |= {(one.live.schema, one.live.name) for one in self.staged}
         back = [one.live for one in self.returns if one.live is not None]
         names |= {(table.schema, table.name) for table in back}
+        names |= {(one.live.schema, one.live.name) for one in self.hints}
         kept = {table.oid: table for table in self.live.tables}
         touched = {
             (kept[old.oid].schema, kept[old.oid].name)
@@ -103,9 +121,20 @@ def on_paper(work: Work, live: Catalog) -> Paper:
     ):
         back = ()  # its first statement left no trace: it was rolled back as a whole
     changed = extended(fates(live, way.before, way.drift), live, way.before, work.also)
-    stages, told = _stages(changed, back)
     schema = work.order.target.schema
-    return Paper(live=live, way=way, fates=told, returns=back, staged=stages, schema=schema)
+    hints = hints_on(work.order, found, live, way)
+    stages, told = _stages(changed, back, hints)
+    return Paper(
+        live=live, way=way, fates=told, returns=back, staged=stages, schema=schema, hints=hints
+    )
+
+
+def hints_on(order: Order, found: Found, live: Catalog, way: Way) -> tuple[Hinted, ...]:
+    """What the hints are for on this way; nothing where a script of the team's goes it."""
+    if way.down.source == "team" or found.standing.state == "failed":
+        return ()
+    script = (order.migration, found.script.sql)
+    return hinted(order.hints, live, way.before, script, order.target.schema)
 
 
 def extended(
@@ -132,7 +161,7 @@ def extended(
 
 
 def _stages(
-    found: Sequence[Fate], back: Sequence[Return]
+    found: Sequence[Fate], back: Sequence[Return], hints: Sequence[Hinted]
 ) -> tuple[tuple[Staged, ...], tuple[Fate, ...]]:
     """Tables whose values are compared afterwards; without a key they are saved as they are."""
     wanted: dict[int, tuple[Table, Table, dict[int, tuple[Column, Column]]]] = {}
@@ -144,9 +173,18 @@ def _stages(
         if one.live is not None and one.key and one.overwritten:
             entry = wanted.setdefault(one.live.oid, (one.live, one.before, {}))
             entry[2].update({now.attnum: (now, old) for now, old in one.overwritten})
+    only: dict[int, frozenset[int]] = {}
+    for table, columns in staged_columns(hints):
+        entry = wanted.setdefault(table.live.oid, (table.live, table.before, {}))
+        only[table.live.oid] = frozenset(
+            number
+            for number, one in columns.items()
+            if number not in entry[2] and (one.converts or one.only_empty)
+        )
+        entry[2].update({n: (one.now, one.column) for n, one in columns.items() if one.now})
     stages, keyless = [], set()
     for oid, (live, before, pairs) in wanted.items():
-        made = staged(live, before, tuple(pairs.values()))
+        made = staged(live, before, tuple(pairs.values()), only.get(oid, frozenset()))
         if made is None:
             keyless.add(oid)
         else:
@@ -175,7 +213,7 @@ def transact(work: Work, paper: Paper, bundle: Bundle) -> dict[str, Any]:
     _lock(work, paper)
     live = read_catalog(connection)
     _check_same(work, live, paper)
-    check_guards(connection, paper.way.down.guards)
+    check_guards(connection, paper.eased.guards)
     why = f"{work.order.migration} was taken back"
     span = window(connection, work.found.standing, work.found.checkpoint)
     for stage in paper.staged:
@@ -282,11 +320,18 @@ def _take(work: Work, paper: Paper, bundle: Bundle, span: Window, why: str) -> N
         elif one.live is not None and one.whole:
             with exact(connection):
                 rescue_since(connection, bundle, one, span, say, why)
+    for table in paper.hints:
+        prepare(connection, table, span, say)
     statements = split_up(down.statements if work.done is None else work.done)
     for statement in statements:
         patiently(connection, statement, say, short(statement))
+    for table in paper.hints:
+        convert(connection, table, down, say)
     for one in paper.returns:
         put_back(connection, one, stages.get(one.live.oid) if one.live else None, say)
+    for table in paper.hints:
+        fill(connection, table, say)
+    require(connection, paper.hints)
     for statement in split_up(down.afterwards if work.done is None else ()):
         patiently(connection, statement, say, short(statement))
     failed = work.found.standing.state == "failed"

@@ -25,11 +25,15 @@ class Staged:
     """Live and before."""
     columns: tuple[tuple[Column, Column], ...]
     """Live and before."""
+    hinted: frozenset[int] = frozenset()
+    """Numbers of those that only a hint changes."""
 
     @property
     def is_overwritten(self) -> bool:
         """Whether the migration, run again, changes more than a type."""
-        return any(now.type == old.type for now, old in self.columns)
+        return any(
+            now.type == old.type and now.attnum not in self.hinted for now, old in self.columns
+        )
 
     @property
     def temporary(self) -> Identifier:
@@ -46,7 +50,12 @@ class Staged:
         )
 
 
-def staged(live: Table, before: Table, columns: Sequence[tuple[Column, Column]]) -> Staged | None:
+def staged(
+    live: Table,
+    before: Table,
+    columns: Sequence[tuple[Column, Column]],
+    hinted: frozenset[int] = frozenset(),
+) -> Staged | None:
     """None when no key finds a row again, before and after."""
     now = {column.name: column for column in live.columns}
     old = {column.attnum: column for column in before.columns}
@@ -54,7 +63,7 @@ def staged(live: Table, before: Table, columns: Sequence[tuple[Column, Column]])
     if not key or any(column.attnum not in old for column in key):
         return None
     pairs = tuple((column, old[column.attnum]) for column in key)
-    return Staged(live=live, before=before, key=pairs, columns=tuple(columns))
+    return Staged(live=live, before=before, key=pairs, columns=tuple(columns), hinted=hinted)
 
 
 def keep(connection: psycopg.Connection, one: Staged, window: Window, say: Say) -> None:

@@ -61,7 +61,7 @@ def _locked(work: Work) -> Mapping[str, str]:
     for _ in range(TRIES):
         paper = on_paper(work, read_catalog(work.connection))
         if work.done is None and not paper.way.down.transactional:
-            check_guards(work.connection, paper.way.down.guards)
+            check_guards(work.connection, paper.eased.guards)
             work.origin = paper.live
             down = paper.way.down
             work.done = ahead(work.connection, (*down.statements, *down.afterwards), work.say)

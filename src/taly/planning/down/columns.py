@@ -59,7 +59,7 @@ def _changed(way: "Way", table: Table, old: Column, new: Column, names: dict[str
     if retyped or old.collation != new.collation:
         back = way_back(old.name, old.type, new.type) if retyped else f"TYPE {old.type}"
         if back is None:
-            way.gaps.append(f"{place}: no cast leads from {new.type} back to {old.type} for sure")
+            way.gaps.append(f"{no_way_back(table, old)} {new.type} back to {old.type} for sure")
             return
         if old.default or new.default:
             way.say(f"{alter} DROP DEFAULT")
@@ -67,6 +67,17 @@ def _changed(way: "Way", table: Table, old: Column, new: Column, names: dict[str
     _default(way, alter, old, new, again=retyped)
     _identity(way, alter, old, new)
     _required(way, alter, table, old, new)
+
+
+def no_way_back(table: Table, column: Column) -> str:
+    """How a gap begins that says so of a column."""
+    return f"{table.name}.{column.name}: no cast leads from"
+
+
+def required_guard(table: Table, column: Column) -> str:
+    """SQL: whether a row lacks the value."""
+    place = quoted(table.schema, table.name)
+    return f"SELECT EXISTS (SELECT FROM {place} WHERE {quoted(column.name)} IS NULL)"
 
 
 def _collated(back: str, old: Column, new: Column) -> str:
@@ -102,11 +113,7 @@ def _required(way: "Way", alter: str, table: Table, old: Column, new: Column) ->
     if old.not_null and not new.not_null:
         way.afterwards.append(f"{alter} SET NOT NULL")
         now = next(one for before, one in way.kept() if before.oid == table.oid)
-        query = (
-            f"SELECT EXISTS (SELECT FROM {quoted(now.schema, now.name)}"
-            f" WHERE {quoted(new.name)} IS NULL)"
-        )
         text = f"rows of {now.name} have no {new.name}, which was required"
-        way.guards.append((query, text))
+        way.guards.append((required_guard(now, new), text))
     elif new.not_null and not old.not_null:
         way.say(f"{alter} DROP NOT NULL")

@@ -100,13 +100,15 @@ def _convert(way: "Way", table: Table, column: Column) -> None:
 
 
 def _guard(way: "Way", table: Table, column: Column, added: list[str]) -> None:
-    name, place = quoted(column.name), quoted(table.schema, table.name)
     for label in added:
-        value = text_literal(label)
-        test = (
-            f"{value} = ANY ({name}::text[])" if "[]" in column.type else f"{name}::text = {value}"
-        )
         text = (
             f"rows of {table.name} have {column.name} = {label}, which the old type does not know"
         )
-        way.guards.append((f"SELECT EXISTS (SELECT FROM {place} WHERE {test})", text))
+        way.guards.append((label_guard(table, column, label), text))
+
+
+def label_guard(table: Table, column: Column, label: str) -> str:
+    """SQL: whether a row has that label."""
+    name, value = quoted(column.name), text_literal(label)
+    test = f"{value} = ANY ({name}::text[])" if "[]" in column.type else f"{name}::text = {value}"
+    return f"SELECT EXISTS (SELECT FROM {quoted(table.schema, table.name)} WHERE {test})"
