@@ -1,18 +1,20 @@
 """Rescue bundles of the environment's databases: list, look into, put back."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from taly.app.context import Context
 from taly.app.noting import note
+from taly.app.rescues_elsewhere import Elsewhere, elsewhere, refuse_elsewhere
 from taly.config import STATE_DIRECTORY
 from taly.database.connection import Target, target_of
 from taly.database.rescue.bundle import Reader, bundles, every
 from taly.database.rescue.outcome import Merged
 from taly.database.rescue.replaying import Report, refuse_unfinished, replay
 from taly.database.rescue.work import Options
-from taly.errors import Refused, UsageError
+from taly.errors import OutcomeUnknown, Refused, UsageError
 from taly.model.environment import Component
 
 FOLDER = "rescue"
@@ -44,12 +46,21 @@ def kept(context: Context) -> tuple[list[Reader], list[Refused]]:
     return good, bad
 
 
+def others(context: Context, good: Sequence[Reader]) -> list[Elsewhere]:
+    """The bundles that are on other machines, as far as the store tells; newest first."""
+    return elsewhere(context, {(one.manifest.run, one.manifest.step) for one in good})
+
+
 def of_run(context: Context, run: str) -> list[Reader]:
     """A run's bundles, in the order in which they were made; UsageError when it has none."""
     found = [one for base in _bases(context) for one in bundles(base, run)]
     if not found:
+        with suppress(OutcomeUnknown):  # the store does not say; what follows is still true here
+            refuse_elsewhere(context, run, _bases(context)[0])
         raise UsageError(
-            f"{run} has no rescue bundle", reference="rescue-unknown", hint="taly rescue list"
+            f"{run} has no rescue bundle on this machine",
+            reference="rescue-unknown",
+            hint="taly rescue list",
         )
     return found
 

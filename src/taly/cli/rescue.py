@@ -1,16 +1,20 @@
 """`taly rescue`: what had no place in the older database, and how it comes back."""
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
 from taly.cli.options import environment_options, json_option, opened
 from taly.cli.output import ago, err, out, print_json
-from taly.errors import ExitCode, UsageError
+from taly.errors import ExitCode, OutcomeUnknown, UsageError
 
 if TYPE_CHECKING:
+    from taly.app.context import Context
     from taly.app.rescues import Wish
+    from taly.app.rescues_elsewhere import Elsewhere
+    from taly.database.rescue.bundle import Reader
     from taly.database.rescue.outcome import Merged
 
 ROWS = 5
@@ -40,20 +44,40 @@ def list_(config_path: str, store: str, as_json: bool) -> None:
 
     context = opened(config_path, store)
     good, bad = kept(context)
+    there = _elsewhere(context, good)
     if as_json:
-        print_json("rescues", listed_body(good, bad))
+        known = None if there is None else [asdict(one) for one in there]
+        print_json("rescues", {**listed_body(good, bad), "elsewhere": known})
         return
     if good:
         out().print(listed(good, lambda when: ago(when, context.clock.now())))
     for refusal in bad:
         out().print(f"cannot be read: {refusal.message}", style="bad", markup=False)
+    for one in there or ():
+        out().print(f"{one.run}, {one.step}: {one.rows:,} rows, not on this machine", markup=False)
+        out().print(f"  {one.by} wrote {one.path}", style="quiet", markup=False)
     if good:
         held = [one for one in good if one.manifest.rows and one.manifest.state != "taken-back"]
         newest = (held or good)[0].manifest.run
         err().print(f"\nnext: [command]taly rescue show {newest}[/]", soft_wrap=True)
-    elif not bad:
+    elif there:
+        err().print(f"\nnext: [command]taly rescue show {there[0].run}[/] there", soft_wrap=True)
+    elif not bad and there is not None:
         out().print("There are no rescue bundles: no rollback had to set anything aside.")
         err().print("\nnext: [command]taly status[/]")
+
+
+def _elsewhere(context: "Context", good: "list[Reader]") -> "list[Elsewhere] | None":
+    """Bundles on other machines; None, and said, where the store does not tell."""
+    from taly.app.rescues import others
+
+    try:
+        return others(context, good)
+    except OutcomeUnknown as error:
+        err().print(
+            f"Other machines' bundles are not known: {error.message}", style="warn", markup=False
+        )
+        return None
 
 
 @rescue.command()
