@@ -31,13 +31,24 @@ def main() -> int:
             running = read_running(Path(folder))
             assert running is not None
             environ |= ControlClient(running.control, running.token).environ()
-            for command in (["status"], ["rollback", "--yes"], ["status"]):
+            for command in (["status"], ["rollback", "--yes"]):
                 console.print(Text(f"$ taly {' '.join(command)}", style="bold cyan"))
-                console.print(Text.from_ansi(_taly(command, folder, environ)))
+                console.print(Text.from_ansi(_end(_taly(command, folder, environ))))
         finally:
             _taly(["sandbox", "down", "--dir", folder], folder, environ)
     PICTURE.write_text(_without_fonts(console.export_svg(title="taly")), encoding="utf-8")
     return 0
+
+
+def _end(printed: str) -> str:
+    """A rollback prints its plan first, which is longer than a picture: that is left out."""
+    lines = printed.splitlines()
+    plain = [Text.from_ansi(line).plain for line in lines]
+    heads = [number for number, line in enumerate(plain) if line.startswith("  step ")]
+    if not heads:
+        return printed
+    left_out = f"… and {heads[0] - 1} lines that say what will be done, counted and forecast"
+    return "\n".join([lines[0], left_out, "", *lines[heads[0] :]])
 
 
 def _without_fonts(svg: str) -> str:

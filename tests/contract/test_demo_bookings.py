@@ -64,7 +64,7 @@ def test_rows_are_counted_where_they_are(database: str, tmp_path: Path) -> None:
     found = account(rows, database, tmp_path)
     assert (found.told, found.in_database, found.rescued, found.missing) == (2, 1, 1, [])
     assert found.whole
-    assert str(found) == "1 in the database + 1 rescued of 2"
+    assert str(found) == "of 2: 1 in the database, 1 in the rescue bundle"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from taly.cli.demo_acts import play
 from taly.cli.demo_stage import Claim, Stage, Stopped
-from taly.cli.output import out, print_json
+from taly.cli.output import err, out, print_json
 from taly.errors import ExitCode
 from taly.sandbox.client import ControlClient
 from taly.sandbox.running import read_running
@@ -27,7 +27,7 @@ SPEED = 50.0
 @click.option("--json", "as_json", is_flag=True, help="End with the results as JSON on stdout.")
 @click.option("--speed", default=SPEED, show_default=True, help="Virtual seconds in a real one.")
 def demo(as_json: bool, speed: float) -> int:
-    """Break an emulated platform, roll it back, and see that it holds: about two minutes.
+    """Break an emulated platform, roll it back, and see that it holds: about a minute.
 
     Everything runs on this machine: emulated vendors over real HTTP, real processes, a real
     PostgreSQL, customers who book all the time. Exits 0 only if every claim that it prints held.
@@ -62,6 +62,7 @@ def finish(stage: Stage, as_json: bool) -> int:
     else:
         out().print()
         out().print(Panel(_summary(stage, len(broken)), expand=False))
+        err().print("\nnext, by hand: [command]taly sandbox up --detach[/]")
     return int(ExitCode.VERIFICATION_FAILED if broken else ExitCode.OK)
 
 

@@ -169,7 +169,7 @@ def _claim_bookings(stage: Stage, when: str, *, in_database: bool = False) -> No
     found = account(rows, stage.environ["DATABASE_URL"], rescue)
     stage.control.set_writers(CUSTOMERS)
     held = found.whole and not (in_database and found.rescued)
-    stage.claim("no acknowledged booking is lost", held, str(found))
+    stage.claim("no booking or refund that was acknowledged is lost", held, str(found))
     stage.figures |= {
         f"acknowledged_{when}": found.told,
         f"in_database_{when}": found.in_database,

@@ -36,9 +36,9 @@ class Account:
         return not self.missing and self.told > 0
 
     def __str__(self) -> str:
-        rescued = f" + {self.rescued:,} rescued" if self.rescued else ""
+        rescued = f", {self.rescued:,} in the rescue bundle" if self.rescued else ""
         missing = f", {len(self.missing):,} MISSING" if self.missing else ""
-        return f"{self.in_database:,} in the database{rescued} of {self.told:,}{missing}"
+        return f"of {self.told:,}: {self.in_database:,} in the database{rescued}{missing}"
 
 
 def told(requests: Iterable[Mapping[str, Any]]) -> list[Told]:
