@@ -153,6 +153,7 @@ class _Reconciliation:
         """The latest refusal, also when an operation in flight made us look again."""
         self._note = ""
         self._said_at = -SAY_S
+        self._sure_at = 0.0  # by the pen's tick: when it was last certain that the run is ours
 
     def run(self) -> Job[End]:
         """Clauses 2 to 5."""
@@ -350,11 +351,18 @@ class _Reconciliation:
         Otherwise it might act for a run that another process took over while it slept.
         """
         while True:
-            since = self._pen.tick()
+            self._sure_at = self._pen.tick()
             recorded = self._pen.append(StepIntended(step=self._step.id, key=self._key))
             self._attempt = Attempt(key=self._key, intended_at=recorded.at)
-            if self._pen.is_fresh(since):
+            if self._pen.is_fresh(self._sure_at):
                 return
+
+    def _make_sure(self) -> None:
+        """The same after what a provider had to read before it writes: that may have taken long."""
+        self._pen.check()
+        while not self._pen.is_fresh(self._sure_at):
+            self._sure_at = self._pen.tick()
+            self._pen.append(StepProgressed(step=self._step.id, note=self._note or "goes on"))
 
     def _settle(self) -> None:
         self._trusted_from = self._clock.monotonic() + self._provider.settle_s
@@ -371,6 +379,9 @@ class _Reconciliation:
             self._pen.append(StepProgressed(step=self._step.id, note=note))
 
     def _say(self, note: str, fraction: float | None = None) -> None:
+        if not note:
+            self._make_sure()
+            return
         self._pen.check()
         if self._pen.told_to_stop:
             raise Interrupted(

@@ -129,7 +129,8 @@ class Say(Protocol):
         """Take note of it, at most once a second durably; call it often.
 
         Raises Interrupted when the run was cancelled and LeaseLost when it is another process's
-        now: then nothing more may be written.
+        now: then nothing more may be written. An empty note tells nothing and hears no cancel: it
+        only makes sure, right before a write, that the run is still this process's.
         """
         ...
 

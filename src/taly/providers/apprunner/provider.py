@@ -191,6 +191,7 @@ class AppRunnerProvider:
         identifier = chosen_identifier(step, look, live, reader)
         auto = bool(step.wanted.get("auto_deploy", look.auto_deploy))
         self._sent[key] = configuration.whole(look.service)
+        say("")  # all that was read took time: whose run is it now?
         return send_update(self._clients, region, reader, look, identifier, auto)
 
     @as_documented("App Runner")

@@ -130,7 +130,7 @@ class NetlifyProvider:
             case StepKind.ROLL_BACK:
                 return self._restore(step)
             case StepKind.FREEZE | StepKind.THAW:
-                return self._set_lock(step)
+                return self._set_lock(step, say)
             case _:
                 raise UsageError(f"netlify: {step.kind} writes nothing", reference="step-unknown")
 
@@ -170,7 +170,7 @@ class NetlifyProvider:
                 hint=f"netlify api unlockDeploy --data '{unlock}'",
             ) from error
 
-    def _set_lock(self, step: Step) -> Mapping[str, str]:
+    def _set_lock(self, step: Step, say: Say) -> Mapping[str, str]:
         """Lock or unlock what is published now: a lock on any other deploy holds nothing."""
         site = self._api.site(step.address["site"])
         wanted = step.wanted.get("deploy")
@@ -181,6 +181,7 @@ class NetlifyProvider:
                 reference="netlify-overtaken",
                 hint="taly plan",
             )
+        say("")  # the site was read in between: whose run is it now?
         return self._api.set_lock(site.live, locked=bool(step.wanted["locked"]))
 
     def _cancel(self, step: Step) -> Mapping[str, str]:
@@ -242,7 +243,8 @@ class NetlifyProvider:
         """Whether our restore was published and something else has been published over it.
 
         The site is read once more, into `state`: the restore may have been published between the
-        first look at the site and the look at the deploy.
+        first look at the site and the look at the deploy. What it shows must be the newer of the
+        two, by Netlify's own times: an answer about the site can be older than the deploy's.
         """
         wanted = step.wanted.get("deploy")
         if step.kind is not StepKind.ROLL_BACK or attempt is None or state["deploy"] == wanted:
@@ -253,8 +255,10 @@ class NetlifyProvider:
             return False
         if published is None or published < attempt.intended_at:
             return False
-        state["deploy"] = self._api.site(step.address["site"]).live
-        return state["deploy"] != wanted
+        site = self._api.site(step.address["site"])
+        state["deploy"] = site.live
+        since = site.published_deploy.published_at if site.published_deploy else None
+        return site.live != wanted and (since is None or since >= published)
 
     @property
     def _api(self) -> NetlifyApi:

@@ -65,7 +65,9 @@ class VercelProvider:
             return self._cancel(step)
         project_id, on = step.address["project"], bool(step.wanted["auto_assign"])
         target = str(step.wanted.get("deployment") or "")
-        if not target or (not on and self._is_live(step, target)):
+        only_setting = not target or (not on and self._is_live(step, target))
+        say("")  # the project was read in between: whose run is it now?
+        if only_setting:
             answer = self._api.set_auto_assign(project_id, on, scope)
             return self._receipt("settings", answer)
         if on:
