@@ -226,7 +226,8 @@ class Fleet:
         repo = self._registry.by_uri(uri)
         image = (repo.images.get(digest) if digest else repo.tagged(tag)) if repo else None
         if image is None:
-            operation.fate = "failed" if operation.fate == "ok" else operation.fate
+            if operation.fate in ("ok", "false-success"):
+                operation.fate = "failed"  # there is nothing that it could pretend to serve
             return
         operation.digest = image.digest
         service.pulled[image.digest] = image.build
