@@ -26,8 +26,10 @@ from taly.simulate.vendor import SimProvider
 OF_PROVIDERS = (
     "apprunner-trusts-reply",
     "apprunner-reverted-is-done",
+    "apprunner-guesses",
     "netlify-restore-trusted",
     "netlify-retries-lost",
+    "netlify-unshown-is-gone",
     "vercel-job-trusted",
     "vercel-one-name",
 )
