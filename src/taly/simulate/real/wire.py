@@ -175,6 +175,7 @@ class WireStrikes(Strikes):
         if own == "restore-lost-later" and write.changed:  # somebody publishes over it, later
             ends = now + part.takes + LATER_S
             part.operations.append(Operation("later", now, ends, {}, PERSON))
+            self.timeline.after(ends - now, lambda: part.foreign.append(ends))
         if write.changed:
             self.estate.writes.append(write)
         return answer
