@@ -1,5 +1,7 @@
 """Where a service stands, seen from what a step wants."""
 
+from functools import cached_property
+
 from taly.model.plan import Step
 from taly.model.ports import Attempt, Clock, Failed, InFlight, Other, Probe, Wanted
 from taly.model.release import Evidence, State
@@ -108,19 +110,20 @@ class Prober:
         said = f": {mine.reasons[0]}" if mine.reasons else ""
         return f"CloudFormation ended with {mine.status}{said}"
 
+    @cached_property
     def _operations(self) -> tuple[StackOperation, ...]:
+        """Read once a look."""
         return stack_events.operations(self._reads.events(self._address.stack, RECENT_PAGES))
 
     def _latest(self) -> StackOperation | None:
-        found = self._operations()
-        return found[-1] if found else None
+        return self._operations[-1] if self._operations else None
 
     def _mine(self, attempt: Attempt | None) -> StackOperation | None:
         """The operation with our own token: an earlier UPDATE_COMPLETE is not our success."""
         if attempt is None:
             return None
         token = token_of(attempt.key)
-        return next((one for one in reversed(self._operations()) if one.token == token), None)
+        return next((one for one in reversed(self._operations) if one.token == token), None)
 
     def _note(self, call: str, says: str) -> None:
         self._evidence.append(Evidence(call=call, at=self._clock.now(), says=says))

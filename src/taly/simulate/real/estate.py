@@ -6,17 +6,19 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from taly.model.environment import Environment
+from taly.model.environment import Component, Environment
 from taly.sandbox.apprunner import AppRunnerEmulator, fleet
 from taly.sandbox.apprunner import emulator as apprunner_emulator
 from taly.sandbox.emulator import Deploy, SandboxComponent
 from taly.sandbox.netlify import NetlifyEmulator
 from taly.sandbox.netlify import emulator as netlify_emulator
+from taly.sandbox.serverless import ServerlessEmulator
 from taly.sandbox.vercel import VercelEmulator
 from taly.sandbox.vercel import emulator as vercel_emulator
 from taly.sandbox.world import World
 from taly.simulate.canaries import CANARY
 from taly.simulate.platform import DAY_S
+from taly.simulate.real import serverless
 from taly.simulate.real.clock import EstateClock
 from taly.simulate.real.part import RealPart
 from taly.simulate.real.parts import Project, Service, Site
@@ -25,11 +27,15 @@ from taly.simulate.traits import Traits
 from taly.simulate.world import PUSH, Operation, Part, Platform
 
 TOKEN = "SANDBOXSECRETsimulated"
-KINDS: Mapping[str, Any] = {"apprunner": Service, "netlify": Site, "vercel": Project}
-SETTLE_S = {"apprunner": 5.0, "netlify": 2.0, "vercel": 3.0}
-LAG_S = {"apprunner": 4.0, "netlify": 1.6, "vercel": 2.6}
+KINDS: Mapping[str, Any] = {
+    "apprunner": Service, "netlify": Site, "vercel": Project, "serverless": serverless.Lambdas,
+}  # fmt: skip
+SETTLE_S = {"apprunner": 5.0, "netlify": 2.0, "vercel": 3.0, "serverless": 5.0}
+LAG_S = {"apprunner": 4.0, "netlify": 1.6, "vercel": 2.6, "serverless": 4.0}
 """The worst lag of a read: less than the provider's settle time, with its requests' own time."""
 TAKES_S = {"apprunner": 40.0, "vercel": 12.0}
+TAKES = {"netlify": "restore_delay_s", "serverless": "update_s"}
+"""The setting that says how long a change takes."""
 
 
 class _Nowhere:
@@ -85,12 +91,14 @@ class Estate(Platform):
             "netlify": NetlifyEmulator(self.world),
             "vercel": VercelEmulator(self.world),
         }
+        if any(one.provider == "serverless" for one in environment.components):
+            made["serverless"] = ServerlessEmulator(self.world)
         self.apps = {name: one.wsgi for name, one in made.items()}
         self.clock.seek(instant(-30 * DAY_S))
         settings = {}
         for one in environment.components:
             vendor: Any = one.provider
-            settings[one.name] = _settings(random, one.provider)
+            settings[one.name] = _settings(random, one)
             made[one.provider].add(
                 SandboxComponent(name=one.name, vendor=vendor, settings=settings[one.name])
             )
@@ -100,6 +108,8 @@ class Estate(Platform):
         made["apprunner"]._fleet.live = True
         made["netlify"].start()
         made["vercel"].start()
+        if "serverless" in made:
+            made["serverless"].start()
         for one in environment.components:
             lag = LAG_S[one.provider] * random.choice((0.0, random.random(), 1.0))
             traits = Traits(
@@ -109,7 +119,7 @@ class Estate(Platform):
             part = KINDS[one.provider](
                 one.name, traits, [], [], emulator=made[one.provider], clock=self.clock,
                 lags=Random(f"{random.random()} {one.name}"),
-                takes=TAKES_S.get(one.provider) or settings[one.name]["restore_delay_s"],
+                takes=TAKES_S.get(one.provider) or settings[one.name][TAKES[one.provider]],
             )  # fmt: skip
             self.parts[one.name] = part
             part.sync()
@@ -125,15 +135,19 @@ class Estate(Platform):
             for one in environment.components:
                 if i == 0 or random.random() < (0.9 if last else 0.6):
                     self.clock.seek(instant(-1800.0 if last else -(count - i) * DAY_S))
-                    commit = f"{0xC0FFEE0000 + i:x}".ljust(40, "0")
-                    made[one.provider].deploy(Deploy(component=one.name, commit=commit))
+                    commit = f"{0xC0FFEE0 + i:x}".ljust(40, "0")
+                    given = serverless.released(i) if one.provider == "serverless" else {}
+                    made[one.provider].deploy(
+                        Deploy(component=one.name, commit=commit, settings=given)
+                    )
 
     def push(self, part: Part, number: int) -> bool:
         """Somebody pushes."""
         assert isinstance(part, RealPart), "every part here is an emulator's"
-        held = not list(part.state.values())[-1] if part.traits.name != "netlify" else False
+        kinds = ("apprunner", "vercel")
+        held = not list(part.state.values())[-1] if part.traits.name in kinds else False
         self.note(f"a push to {part.name}")
-        part.pushed(f"{0xBAD0000000 + number:x}".ljust(40, "0"))
+        part.pushed(f"{0xBAD0000 + number:x}".ljust(40, "0"))
         return not held
 
     def by_hand(self, part: Part, target: str, kind: str, nth: int) -> bool:
@@ -165,9 +179,11 @@ class Estate(Platform):
         self.by_hand(part, part.live, "other-operation", 0)
 
 
-def _settings(random: Random, vendor: str) -> dict[str, Any]:
+def _settings(random: Random, component: Component) -> dict[str, Any]:
     """Where nobody knows how a vendor behaves: one way or the other."""
-    match vendor:
+    match component.provider:
+        case "serverless":
+            return {**component.settings, **serverless.settings(random)}
         case "netlify":
             return {
                 "lock_follows": random.choice(("deploy", "site")),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from taly.model.plan import Plan
 from taly.sandbox.awsjson import AwsError
 from taly.sandbox.emulator import Deploy
 from taly.sandbox.vercel.errors import ApiError
@@ -76,6 +77,16 @@ class RealPart(Part):
     @abstractmethod
     def others(self) -> list[str]:
         """Deployments that are not live and could be."""
+
+    # What most have nothing of
+
+    def varied(self, fault: str) -> str:
+        """The emulator's switch for a fault, or another of the same meaning."""
+        return fault
+
+    def unannounced(self, plan: Plan) -> list[str]:
+        """What taly deleted since it was last asked, and this plan does not say so."""
+        return []
 
     # What they have in common
 

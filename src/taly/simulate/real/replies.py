@@ -3,9 +3,11 @@
 import json
 from datetime import datetime
 
-from werkzeug.wrappers import Response
+from werkzeug.wrappers import Request, Response
 
+from taly.sandbox.aws import service_of
 from taly.simulate.canaries import CANARY
+from taly.simulate.real.serverless_replies import stack_failure
 
 AWS_CODES = {
     403: (400, "AccessDeniedException"),
@@ -18,8 +20,10 @@ COMES_BACK_S = 3
 SAID = f"token={CANARY} at https://user:{CANARY}@api.example/"
 
 
-def failure(vendor: str, status: int, now: datetime) -> Response:
+def failure(vendor: str, status: int, now: datetime, request: Request) -> Response:
     """The vendor's own failure of that status."""
+    if vendor == "serverless":
+        return stack_failure(service_of(request.environ), status, SAID)
     if vendor == "apprunner":
         real, code = AWS_CODES[status]
         body = json.dumps({"__type": code, "message": SAID})

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 from werkzeug.test import EnvironBuilder, run_wsgi_app
@@ -31,8 +32,21 @@ VENDORS_OWN = {
     ("vercel", "yes-and-nothing"): "job-false-success",
     ("vercel", "shown-not-served"): "alias-partial",
     ("vercel", "operation-fails"): "alias-job-failed",
+    ("serverless", "yes-and-nothing"): "false-success",
+    ("serverless", "shown-not-served"): "half-success",
+    ("serverless", "operation-fails"): "update-fails",
 }
 """Fault → the emulator's switch for it, at the write that moves users."""
+Does = Literal["reads", "prepares", "writes"]
+DOES: dict[str, Does] = {
+    "UpdateService": "writes",
+    "ExecuteChangeSet": "writes",
+    "ContinueUpdateRollback": "writes",
+    "CreateChangeSet": "prepares",
+    "DeleteChangeSet": "prepares",
+}
+"""AWS's operations; the others only read."""
+AWS_HOST = "aws.localhost"
 
 
 class Lost(Exception):
@@ -64,21 +78,25 @@ class WireStrikes(Strikes):
         finally:
             self._step, self._key = before
 
-    def request(self, vendor: str, request: Request, *, writes: bool) -> Response:
+    def request(self, vendor: str, request: Request, *, does: Does) -> Response:
         """One request and its answer; raises Lost."""
         self.alive()
         if self._step is None:
             return self._deliver(vendor, request)
         part = self.estate.parts[self._step.component]
-        if writes:
+        if does == "writes":
             return self._write(vendor, request, self._step, self._key, part)
-        return self._read(vendor, request, self._step, part)
+        return self._read(vendor, request, self._step, part, prepares=does == "prepares")
 
     def _deliver(self, vendor: str, request: Request) -> Response:
+        request.environ["wsgi.input"].seek(0)  # it may be the second time
         body, status, headers = run_wsgi_app(self.estate.apps[vendor], request.environ.copy(), True)
         return Response(b"".join(body), status=status, headers=headers)
 
-    def _read(self, vendor: str, request: Request, step: Step, part: RealPart) -> Response:
+    def _read(
+        self, vendor: str, request: Request, step: Step, part: RealPart, *, prepares: bool
+    ) -> Response:
+        """What changes no component: a read, or a request that only gets a write ready."""
         fault = self._faults.strike("read", self._kind(step))
         kind = fault.kind if fault else ""
         if fault:
@@ -88,10 +106,16 @@ class WireStrikes(Strikes):
         elif fault and kind == "frozen-at-read":
             self.timeline.freeze(fault.seconds)
         self.timeline.block(READ_S)
+        if prepares and kind[:5] == "read-" and kind != "read-403" and part.lags.random() < 0.5:
+            with part.changed_by(self._key):
+                self._deliver(vendor, request)  # what is not heard is the answer
         if kind == "read-lost":
-            raise Lost(sent=False)
+            raise Lost(sent=prepares)
         if kind[:5] == "read-":
-            return failure(vendor, int(kind[5:]), self.estate.clock.now())
+            return failure(vendor, int(kind[5:]), self.estate.clock.now(), request)
+        if prepares:
+            with part.changed_by(self._key):
+                return self._deliver(vendor, request)
         lag = part.traits.lag_s if kind == "old-state-read" else part.lag()
         if step.kind is StepKind.CANCEL and not (self.estate.by_id_lags and vendor == "netlify"):
             lag = 0.0  # asked for by its id
@@ -110,7 +134,7 @@ class WireStrikes(Strikes):
         if kind == "request-lost":
             raise Lost(sent=False)
         if kind in ("write-429", "write-500", "write-503", "write-409"):
-            return failure(vendor, int(kind[6:]), self.estate.clock.now())
+            return failure(vendor, int(kind[6:]), self.estate.clock.now(), request)
 
         def send() -> Response:
             return self._applied(vendor, request, step, part, write, kind)
@@ -119,8 +143,9 @@ class WireStrikes(Strikes):
         if kind == "overtaken":
             self.estate.overtake(part, Operation("", 0.0, 0.0, {}, ""))
         return self._back(
-            kind, seconds, send, answer, failure(vendor, 500, self.estate.clock.now())
-        )
+            kind, seconds, send, answer,
+            failure(vendor, 500, self.estate.clock.now(), request),
+        )  # fmt: skip
 
     def _back(
         self, kind: str, seconds: str, send: Callable[[], Response], answer: Response,
@@ -153,7 +178,7 @@ class WireStrikes(Strikes):
     def _applied(
         self, vendor: str, request: Request, step: Step, part: RealPart, write: Write, kind: str
     ) -> Response:
-        own = VENDORS_OWN.get((vendor, kind))
+        own = part.varied(VENDORS_OWN.get((vendor, kind), ""))
         moves = step.kind not in (StepKind.FREEZE, StepKind.THAW, StepKind.CANCEL)
         faults = self.estate.world.faults
         if own and moves:
@@ -203,7 +228,9 @@ class Door(httpx2.BaseTransport):
             data=request.read(),
         ).get_request()  # fmt: skip
         try:
-            answer = self._current().request(vendor, made, writes=request.method != "GET")
+            answer = self._current().request(
+                vendor, made, does="reads" if request.method == "GET" else "writes"
+            )
         except Lost as lost:
             error = httpx2.ReadTimeout if lost.sent else httpx2.ConnectError
             raise error("no answer") from lost
@@ -212,28 +239,36 @@ class Door(httpx2.BaseTransport):
         )
 
 
-def aws_door(current: Callable[[], WireStrikes]) -> Callable[..., Any]:
-    """The same for botocore: a handler of its event `before-send`."""
+def aws_door(current: Callable[[], WireStrikes], vendor: str) -> Callable[..., Any]:
+    """The same for botocore's clients of that vendor: a handler of its event `before-send`."""
     from botocore.awsrequest import AWSResponse
     from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 
     def answer(request: Any, **_: Any) -> Any:
-        headers = [
-            (k, v.decode() if isinstance(v, bytes) else v) for k, v in request.headers.items()
-        ]
-        made = EnvironBuilder(
-            method=request.method, path="/", headers=headers, data=request.body or b""
-        ).get_request()
-        operation = made.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        made, operation = aws_request(request)
         try:
-            got = current().request("apprunner", made, writes=operation == "UpdateService")
+            got = current().request(vendor, made, does=DOES.get(operation, "reads"))
         except Lost as lost:
             error = ConnectionClosedError if lost.sent else EndpointConnectionError
             raise error(endpoint_url=request.url) from lost
-        raw = _Raw(got.get_data())
-        return AWSResponse(request.url, got.status_code, dict(got.headers), raw)
+        return AWSResponse(request.url, got.status_code, dict(got.headers), _Raw(got.get_data()))
 
     return answer
+
+
+def aws_request(request: Any) -> tuple[Request, str]:
+    """A request of botocore's as WSGI has it, and its operation where that is in its words."""
+    url, body = urlsplit(request.url), request.body or b""
+    body = body.encode() if isinstance(body, str) else body
+    headers = [(k, v.decode() if isinstance(v, bytes) else v) for k, v in request.headers.items()]
+    bucket = str(url.hostname).removesuffix(AWS_HOST).rstrip(".")
+    made = EnvironBuilder(
+        method=request.method, path=f"/{bucket}{url.path}" if bucket else url.path,
+        query_string=url.query, headers=headers, data=body,
+    ).get_request()  # fmt: skip
+    form = parse_qs(body.decode("utf-8", "replace"))
+    target = made.headers.get("X-Amz-Target", "").rpartition(".")[2]
+    return made, target or form.get("Action", [""])[0]
 
 
 class _Raw:
@@ -245,3 +280,8 @@ class _Raw:
     def stream(self, **_: Any) -> Iterator[bytes]:
         """All of it."""
         yield self._body
+
+    def read(self, size: int | None = None) -> bytes:
+        """The same, for who streams it."""
+        body, self._body = self._body, b""
+        return body
