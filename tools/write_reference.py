@@ -11,7 +11,7 @@ import click
 from pydantic import BaseModel
 
 from taly.cli.main import cli
-from taly.config import (
+from taly.config.settings import (
     SETTINGS,
     ColumnHint,
     HealthSettings,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from taly.config import SETTINGS
+from taly.config.settings import SETTINGS
 from taly.errors import TalyError
 from taly.sandbox.control import IMPOSSIBLE
 from taly.sandbox.emulator import Deploy, Emulator, SandboxComponent

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from taly.config import SETTINGS, HealthSettings, PolicySettings, load_config
+from taly.config import load_config
+from taly.config.settings import SETTINGS, HealthSettings, PolicySettings
 from taly.errors import UsageError
 
 ROOT = Path(__file__).parents[2]

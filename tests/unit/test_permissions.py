@@ -20,7 +20,8 @@ from taly.app.permissions import (
 )
 from taly.cli.main import run
 from taly.clock import SystemClock
-from taly.config import SETTINGS, load_config
+from taly.config import load_config
+from taly.config.settings import SETTINGS
 from taly.database.permissions import RIGHTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "set-up-on-a-real-account.md"
