@@ -29,6 +29,19 @@ def sections() -> dict[int, list[list[str]]]:
     return found
 
 
+def plain(text: str) -> str:
+    """A text without its folds, and with its figures and names of plans made alike."""
+    named = re.sub(r"plan [0-9a-f]{8}", "plan 0", " ".join(text.split()))
+    return re.sub(r"\d[\d,]*", "0", named)
+
+
+def transcript() -> list[str]:
+    """What the README shows of `taly plan`, in the pieces between its omissions."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^\$ taly plan\n(production: .*?)^next: ", text, re.M | re.S)
+    return [plain(part) for part in shown.split("…") if part.strip()]
+
+
 def play(box: Sandbox, commands: list[list[str]]) -> str:
     """Type them; what the last one printed."""
     said = ""
@@ -55,6 +68,7 @@ def test_the_tutorial_says_what_happens(sandbox: Callable[..., Sandbox]) -> None
     assert "database: restore" in plan
     assert "rows since" in plan
     assert "Configuration that differs" in plan
+    assert not [part for part in transcript() if part not in plain(plan)]
     after = play(box, typed[5])
     assert "live: R3" in after
     assert after.count(" held ") == 4
