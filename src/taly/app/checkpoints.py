@@ -1,6 +1,7 @@
 """Checkpoints of the environment's database: make, end the window, list, prove, prune."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from taly.app.context import Context
@@ -11,12 +12,13 @@ from taly.database.checkpoint.create import Order, create
 from taly.database.checkpoint.folder import Checkpoint, Unreadable, every, named
 from taly.database.checkpoint.manifest import Backup
 from taly.database.checkpoint.on_rds import OnRds
-from taly.database.checkpoint.prune import Pruned, prune
+from taly.database.checkpoint.prune import Pruned, of_component, prune, superfluous
 from taly.database.checkpoint.verify import Proof, verify
 from taly.database.connection import Target, target_of
 from taly.database.sources.rds import Rds
-from taly.errors import UsageError
+from taly.errors import EnvironmentLocked, UsageError
 from taly.model.environment import Component
+from taly.redaction import redact
 
 CI_COMMITS = (
     *("GITHUB_SHA", "CI_COMMIT_SHA", "CIRCLE_SHA1", "BUILDKITE_COMMIT", "BITBUCKET_COMMIT"),
@@ -46,9 +48,10 @@ def make(
             environment=context.environment.name,
             component=chosen.name,
             backup=backup,
-            commit=commit or _ci_commit(context),
-            label=label,
-            by=context.by,
+            # They stand in its manifest, its name and its folder's, for ever.
+            commit=redact(commit or _ci_commit(context)),
+            label=redact(label),
+            by=redact(context.by),
             now=context.clock.now(),
             report=report,
             trial=trial,
@@ -94,19 +97,41 @@ def prove(context: Context, name: str, report: Report) -> Proof:
     return verify(checkpoint, _target(context, chosen), report, where)
 
 
-def retain(context: Context, *, component: str, keep: int) -> Pruned:
-    """Keep that many of the newest; the others go."""
+def retain(context: Context, *, component: str, keep: int | None) -> Pruned:
+    """Keep that many of the newest, else what taly.toml says; the others go.
+
+    Raises EnvironmentLocked while a run is not over: it may need any of them.
+    """
     chosen = _component(context, component)
+    holder = context.store.unfinished(context.environment.name)
+    if holder is not None:
+        raise EnvironmentLocked(
+            f"{holder.id} is not over, and may need a checkpoint: none was removed",
+            reference="checkpoint-in-use",
+            hint=f"taly show {holder.id}",
+        )
     gone = prune(
         base_of(chosen),
         environment=context.environment.name,
         component=chosen.name,
-        keep=keep,
+        keep=context.config.checkpoints.keep if keep is None else keep,
+        since=_since(context) if keep is None else None,
         target=lambda: _target(context, chosen),
         rds=lambda region: Rds(context.environ, region),
     )
     tell_removed(context, gone.removed)
     return gone
+
+
+def outdated(context: Context, component: str) -> int:
+    """How many `prune` would remove now, by what taly.toml says."""
+    chosen = _component(context, component)
+    mine = of_component(every(base_of(chosen)), context.environment.name, chosen.name)
+    return len(superfluous(mine, context.config.checkpoints.keep, _since(context)))
+
+
+def _since(context: Context) -> datetime:
+    return context.clock.now() - timedelta(days=context.config.checkpoints.keep_days)
 
 
 def find(context: Context, name: str) -> Checkpoint:

@@ -88,8 +88,8 @@ def record(context: Context, *, commit: str, label: str) -> RecordedRelease:
     recorded = RecordedRelease(
         content_id=content_id_of(members),
         members=members,
-        commit=commit,
-        label=label,
+        commit=redact(commit),  # kept for ever, where all of a team see it
+        label=redact(label),
         at=context.clock.now(),
         by=context.by,
     )
