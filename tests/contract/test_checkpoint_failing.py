@@ -261,7 +261,8 @@ def test_even_kill_9_leaves_no_checkpoint_and_prune_takes_the_rest(stage: Stage)
         check=False,
     )
     assert done.returncode == -signal.SIGKILL
-    assert all(name.startswith(".partial-") for name in stage.left())
+    [left] = stage.left()
+    assert left.startswith(".partial-")
     assert stage.databases() > databases
     pruned = prune(
         stage.base,

@@ -46,6 +46,7 @@ def test_a_dump_of_everything_odd_restores_to_the_same(stage: Stage) -> None:
 
 def test_what_is_kept_reads_back_exactly(stage: Stage) -> None:
     made = stage.checkpoint()
+    assert {one.table for one in made.manifest.destroyed} >= {"User", "keyless"}
     for one in made.manifest.destroyed:
         copied, place = (
             '"copied"',

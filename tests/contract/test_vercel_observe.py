@@ -289,7 +289,9 @@ def test_vercel_role_that_may_not_roll_back_is_foretold(vercel: VercelWorld) -> 
 
 
 def test_vercel_preflight_of_a_sound_project_finds_nothing(vercel: VercelWorld) -> None:
-    for step in vercel.plan():
+    steps = vercel.plan()
+    assert [step.kind for step in steps] == [StepKind.ROLL_BACK, StepKind.FREEZE]
+    for step in steps:
         assert vercel.provider.check(step) == ()
         assert vercel.provider.check(undone(step)) == ()
     assert vercel.writes() == []

@@ -161,6 +161,7 @@ def test_folders_may_differ_from_machine_to_machine_and_settings_may_not(folder:
     assert workers.fits_of(there) == workers.fits_of(here)
     changed = write(folder / "changed", site="another", more='url_env = "OTHER_URL"')
     other = workers.fits_of(open_context(config_path=str(changed), environ={}))
+    assert other.keys() == workers.fits_of(here).keys() == {"web", "database"}
     assert all(other[name] != digest for name, digest in workers.fits_of(here).items())
     assert set(workers.fits_for(here, WEB)) == {"web"}, "only what the plan has steps for"
 
