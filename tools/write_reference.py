@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from taly.cli.main import cli
 from taly.config.settings import (
     SETTINGS,
+    CheckpointSettings,
     ColumnHint,
     HealthSettings,
     NetworkSettings,
@@ -68,6 +69,8 @@ def settings_page() -> str:
         "| `sandbox.control` |  | Only in a sandbox: its control API, whose clock taly keeps. |\n",
         "## [policy]\n",
         _table(PolicySettings),
+        "## [checkpoints]\n",
+        _table(CheckpointSettings),
         "## [secrets.NAME]\n",
         "NAME is the variable that a provider reads (`NETLIFY_AUTH_TOKEN`, `DATABASE_URL`…); the "
         "variable itself is then not looked at. [Keep secrets](../how-to/keep-secrets.md).\n",

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 EVERY_S = 1.0
 """Real seconds between two lines about one thing."""
-KEEP = 5
 NONE = "There are no checkpoints yet."
 
 component_option = click.option(
@@ -80,7 +79,7 @@ def checkpoint(
     if after and (commit or label or no_trial or again or backup != "dump"):
         raise click.UsageError("--after belongs to a checkpoint that was made: only --name fits")
     from taly.app.again import refuse_taken_back
-    from taly.app.checkpoints import close, make
+    from taly.app.checkpoints import close, make, outdated
 
     context = opened(config_path, store)
     with ended_by_signals():
@@ -105,6 +104,8 @@ def checkpoint(
         _print_closed(made)
     else:
         _print_made(made)
+        if count := outdated(context, component):
+            err().print(f"{count} older than taly.toml keeps: [command]taly checkpoint prune[/]")
 
 
 def _check_order(context: click.Context) -> None:
@@ -206,13 +207,12 @@ def verify(name: str, config_path: str, store: str, as_json: bool) -> None:
 @click.option(
     "--keep",
     type=click.IntRange(min=0),
-    default=KEEP,
-    show_default=True,
-    help="How many of the newest stay.",
+    default=None,
+    help="How many of the newest stay; else what taly.toml says.",
 )
 @component_option
 @environment_options
-def prune(keep: int, component: str, config_path: str, store: str) -> None:
+def prune(keep: int | None, component: str, config_path: str, store: str) -> None:
     """Remove old checkpoints, and what an interrupted one left."""
     from taly.app.checkpoints import retain
 
@@ -224,7 +224,7 @@ def prune(keep: int, component: str, config_path: str, store: str) -> None:
     for one in done.unreadable:
         say(f"left alone, for it cannot be read: {one.reason}", style="warn", markup=False)
     freed = f", {size(done.bytes)} free again" if done.bytes else ""
-    say(f"{len(done.removed)} removed{freed}; the newest {keep} stay.")
+    say(f"{len(done.removed)} removed{freed}.")
     say("\nnext: [command]taly checkpoint list[/]")
 
 

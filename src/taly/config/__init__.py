@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from taly.config.settings import SETTINGS, File, HealthSettings, SecretSettings
+from taly.config.settings import SETTINGS, CheckpointSettings, File, HealthSettings, SecretSettings
 from taly.errors import UsageError
 from taly.model.environment import Component, Environment, HealthCheck, Policy
 from taly.model.secrets import FromCommand, FromFile, FromVariable, SecretSource
@@ -46,6 +46,7 @@ class Config:
     """AWS region of the bucket; empty = AWS's own settings say it."""
     sandbox_control: str = ""
     """Base URL of the sandbox's control API; empty outside a sandbox."""
+    checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
     notes: tuple[str, ...] = field(default=())
 
 
@@ -115,6 +116,7 @@ def load_config(path: Path) -> Config:
         shared=file.shared,
         shared_region=file.shared_region,
         sandbox_control=file.sandbox.control if file.sandbox else "",
+        checkpoints=file.checkpoints,
     )
 
 

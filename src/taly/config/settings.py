@@ -121,6 +121,15 @@ class PolicySettings(Strict):
     )
 
 
+class CheckpointSettings(Strict):
+    """Which checkpoints `taly checkpoint prune` leaves."""
+
+    keep: int = Field(default=5, ge=1, description="So many of the newest stay.")
+    keep_days: float = Field(
+        default=0.0, ge=0, le=36_500, description="Those that are not older stay as well."
+    )
+
+
 class SandboxSettings(Strict):
     """Only in a sandbox: taly keeps its clock in step with it."""
 
@@ -162,6 +171,7 @@ class File(Strict):
     shared_region: str = Field(default="", description="AWS region of that bucket.")
     sandbox: SandboxSettings | None = None
     policy: PolicySettings = PolicySettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
     network: NetworkSettings = NetworkSettings()
     secrets: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], SecretSettings] = {}
     components: dict[str, dict[str, Any]] = Field(min_length=1)

@@ -1,8 +1,9 @@
 """Take old checkpoints away, and what killed processes left."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from taly.database.checkpoint.copies import drop_database
@@ -31,6 +32,25 @@ class Pruned:
     """Never taken away: nobody knows what they are."""
 
 
+def of_component(
+    found: Sequence[Checkpoint | Unreadable], environment: str, component: str
+) -> list[Checkpoint]:
+    """Those of one database, newest first."""
+    return [
+        one
+        for one in found
+        if isinstance(one, Checkpoint)
+        and (one.manifest.environment, one.manifest.component) == (environment, component)
+    ]
+
+
+def superfluous(
+    mine: Sequence[Checkpoint], keep: int, since: datetime | None = None
+) -> list[Checkpoint]:
+    """Those that are not among the newest `keep`, and not made after `since`."""
+    return [one for one in mine[keep:] if since is None or one.manifest.made_at <= since]
+
+
 def prune(
     base: Path,
     *,
@@ -39,20 +59,18 @@ def prune(
     keep: int,
     target: Callable[[], Target],
     rds: Callable[[str], Rds] | None = None,
+    since: datetime | None = None,
 ) -> Pruned:
     """Keep the newest ones of this component; the others go, with their copies on the server.
+
+    `since`: those that were made later stay as well.
 
     `target` is asked only when a copy must be dropped, `rds`, with a region, only when a snapshot
     must be deleted. Raises TalyError when that fails; the checkpoint then stays.
     """
     found = every(base)
-    mine = [
-        one
-        for one in found
-        if isinstance(one, Checkpoint)
-        and (one.manifest.environment, one.manifest.component) == (environment, component)
-    ]
-    old = mine[keep:]
+    mine = of_component(found, environment, component)
+    old = superfluous(mine, keep, since)
     for one in old:
         if one.manifest.backup.template:
             drop_database(target(), one.manifest.backup.template)
