@@ -15,10 +15,9 @@ from taly.database.checkpoint.contents import HASH_RECORDS_SINCE, row_hash, summ
 if TYPE_CHECKING:
     from taly.database.carry.moving import Move
 
-COARSE, FINE, FIRST, FINEST = 1 << 10, 1 << 14, 1 << 16, 1 << 18
+COARSE, FINE, FINEST = 1 << 10, 1 << 14, 1 << 18
 """Numbers of buckets. The sums of few stay in the processor's cache; of many, few rows need to be
-read for each one that differs. The bits that tell them apart are the same, and more. At first there
-are at most `FIRST`."""
+read for each one that differs. The bits that tell them apart are the same, and more."""
 FEW = 16
 """One of so many buckets may differ, and they are looked at row by row as they are."""
 MOST = 2
@@ -114,7 +113,7 @@ class _Comparison:
         expected = 4 * deleted if deleted < count else 0
         if self.move.since is None:
             expected = count // 16
-        return min(FIRST, max(COARSE, 1 << int(expected).bit_length()))
+        return min(FINEST, max(COARSE, 1 << int(expected).bit_length()))
 
     def backup_hash(self) -> str:
         """How a checkpoint hashes a row `t`; empty where ours is the same number."""
