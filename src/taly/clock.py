@@ -1,7 +1,9 @@
 """The clocks that taly runs on: the machine's own, and the sandbox's faster one."""
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any, Self
 
 
 class SystemClock:
@@ -38,6 +40,15 @@ class ScaledClock:
         self._origin = origin
         self._at_unix = at_unix
         self.speed = speed
+
+    @classmethod
+    def in_step(cls, said: Mapping[str, Any]) -> Self:
+        """A clock in step with one that describes itself so: its `origin`, `at_unix` and `speed`.
+
+        LookupError, TypeError or ValueError when it says something else.
+        """
+        origin = datetime.fromisoformat(said["origin"])
+        return cls(origin=origin, at_unix=float(said["at_unix"]), speed=float(said["speed"]))
 
     def now(self) -> datetime:
         """The present instant on this clock, in UTC."""

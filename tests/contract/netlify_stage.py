@@ -76,12 +76,7 @@ class Stage:
         self.emulator.start()
         self.listener.start()
         self.world.clock.run()
-        start = self.world.clock.describe()
-        self.clock = ScaledClock(
-            origin=datetime.fromisoformat(start["origin"]),
-            at_unix=start["at_unix"],
-            speed=start["speed"],
-        )
+        self.clock = ScaledClock.in_step(self.world.clock.describe())
         self.provider = self.make_provider()
         return self
 

@@ -166,10 +166,7 @@ def rig(
     emulator.start()
     world.clock.run()
     front().app = emulator.wsgi
-    told = world.clock.describe()
-    clock = ScaledClock(
-        origin=datetime.fromisoformat(told["origin"]), at_unix=told["at_unix"], speed=speed
-    )
+    clock = ScaledClock.in_step(world.clock.describe())
     provider = ServerlessProvider(front().environ, clock)
     provider._clients = front().clients
     try:

@@ -1,20 +1,17 @@
 """The sandbox's clock, and the one that taly keeps in step with it."""
 
+import io
+import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from taly.app.context import sandbox_clock
 from taly.clock import ScaledClock
+from taly.errors import UsageError
 from taly.sandbox.world import VirtualClock
 
 T0 = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-
-
-def in_step(clock: VirtualClock) -> ScaledClock:
-    said = clock.describe()
-    return ScaledClock(
-        origin=datetime.fromisoformat(said["origin"]), at_unix=said["at_unix"], speed=said["speed"]
-    )
 
 
 def test_while_the_past_is_replayed_it_stands_for_everybody() -> None:
@@ -22,7 +19,7 @@ def test_while_the_past_is_replayed_it_stands_for_everybody() -> None:
     clock = VirtualClock(speed=100_000)
     clock.seek(T0)
     assert clock.stands
-    ours = in_step(clock)
+    ours = ScaledClock.in_step(clock.describe())
     assert ours.now() == ours.now() == T0
     ours.sleep(0.01)
     assert ours.now() == T0
@@ -34,7 +31,7 @@ def test_once_it_runs_everybody_is_in_step() -> None:
     clock.run()
     assert not clock.stands
     assert clock.describe()["speed"] == 1000
-    assert abs(in_step(clock).now() - clock.now()) < timedelta(seconds=60)
+    assert abs(ScaledClock.in_step(clock.describe()).now() - clock.now()) < timedelta(seconds=60)
 
 
 def test_a_moment_earlier_and_back() -> None:
@@ -55,3 +52,13 @@ def test_a_clock_that_runs_goes_back_for_nobody() -> None:
     before = clock.now()
     with clock.earlier(3600):
         assert clock.now() >= before
+
+
+@pytest.mark.parametrize("said", ["{}", "[]", "no JSON", '{"origin": 5, "at_unix": 1, "speed": 1}'])
+def test_what_answers_there_and_is_no_sandbox_is_told_of(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(said.encode()))
+    with pytest.raises(UsageError) as caught:
+        sandbox_clock("http://127.0.0.1:4666")
+    assert caught.value.reference == "sandbox-down"

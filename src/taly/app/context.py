@@ -7,7 +7,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -127,15 +126,10 @@ def sandbox_clock(control: str) -> ScaledClock:
     """A clock in step with the sandbox's; UsageError when no sandbox answers there."""
     try:
         with urllib.request.urlopen(f"{control}/_sandbox/clock", timeout=5) as reply:
-            said = json.load(reply)
-    except (urllib.error.URLError, OSError, ValueError) as error:
+            return ScaledClock.in_step(json.load(reply))
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise UsageError(
-            f"taly.toml belongs to a sandbox at {control}, and nothing answers there",
+            f"taly.toml belongs to a sandbox at {control}, and none answers there",
             reference="sandbox-down",
             hint="taly sandbox up --detach",
         ) from error
-    return ScaledClock(
-        origin=datetime.fromisoformat(said["origin"]),
-        at_unix=said["at_unix"],
-        speed=said["speed"],
-    )
