@@ -3,7 +3,7 @@
 import dataclasses
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -26,6 +26,26 @@ def begin(
     """A run of a plan of two steps."""
     two = plan(step("a"), step("b"), environment=environment)
     return store.create_run(two, owner, at=NOON, version="1", lease_s=lease_s)
+
+
+def failed_at_once(opening: Callable[[], object]) -> list[BaseException]:
+    """What went wrong where four do it at the same moment."""
+    failed: list[BaseException] = []
+    gate = threading.Barrier(4)
+
+    def one() -> None:
+        gate.wait()
+        try:
+            opening()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failed
 
 
 class StoreContract:

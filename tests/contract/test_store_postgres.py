@@ -4,7 +4,7 @@ import threading
 
 import psycopg
 import pytest
-from store_contract import StoreContract, begin
+from store_contract import StoreContract, begin, failed_at_once
 from tests.engine_world import NOON
 
 from taly.engine.store import open_store
@@ -51,20 +51,7 @@ def test_everything_stands_in_a_schema_of_its_own(postgres_url: str) -> None:
 
 
 def test_two_first_processes_make_the_schema_once(postgres_url: str) -> None:
-    failed: list[BaseException] = []
-
-    def first() -> None:
-        try:
-            open_store(postgres_url).close()
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=first) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
+    assert failed_at_once(lambda: open_store(postgres_url).close()) == []
 
 
 def test_a_server_out_of_reach_says_so_without_its_password(

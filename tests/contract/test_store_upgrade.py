@@ -6,13 +6,13 @@ tests/contract/stores/version_N.sql was written by the taly whose schema was N, 
 import hashlib
 import re
 import sqlite3
-import threading
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from store_contract import failed_at_once
 from tests.engine_world import FakeVendor, RealTime
 
 from taly.engine.owner import Owner
@@ -140,22 +140,7 @@ def test_all_else_that_it_kept_is_there(url: str) -> None:
 
 
 def test_many_that_open_it_at_once_upgrade_it_once(url: str) -> None:
-    failed: list[BaseException] = []
-    gate = threading.Barrier(4)
-
-    def first() -> None:
-        gate.wait()
-        try:
-            open_store(url).close()
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=first) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
+    assert failed_at_once(lambda: open_store(url).close()) == []
     assert ask(url, "select version from schema_version order by version") == [
         (number,) for number in range(1, SCHEMA_VERSION + 1)
     ]
