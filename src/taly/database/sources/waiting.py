@@ -39,7 +39,7 @@ def until(
             raise failed or VendorUnavailable(
                 f"{what}: not within {limit_s / 60:,.0f} minutes",
                 reference="rds-too-slow",
-                hint="taly resume",
+                hint="taly status",
             )
         pause(clock, poll_s, tell)
 
