@@ -73,13 +73,19 @@ def test_who_lets_go_and_is_not_answered_acts_no_more(stage: Stage) -> None:
     assert stage.lock().read().verdict == "alive"
 
 
-def test_a_renewal_that_was_not_answered_counts_from_when_it_was_first_sent(stage: Stage) -> None:
+def renewed_without_an_answer(stage: Stage) -> tuple[EnvironmentLock, list[float]]:
+    """A lock held for 100 seconds, and by how much its clock is ahead."""
     offset = [0.0]
     lock = stage.lock(tick=lambda: monotonic_s() + offset[0])
     lock.take(holding(lease_s=100))
     stage.fault("lose-reply")
     with pytest.raises(OutcomeUnknown):
         lock.renew()
+    return lock, offset
+
+
+def test_a_renewal_that_was_not_answered_counts_from_when_it_was_first_sent(stage: Stage) -> None:
+    lock, offset = renewed_without_an_answer(stage)
     offset[0] = 60.0
     lock.renew()
     assert lock.age_s() >= 60
@@ -87,12 +93,7 @@ def test_a_renewal_that_was_not_answered_counts_from_when_it_was_first_sent(stag
 
 def test_finding_an_old_write_applied_is_no_fresh_renewal(stage: Stage) -> None:
     """Found by the model: whoever saw that write long ago may take the lock now."""
-    offset = [0.0]
-    lock = stage.lock(tick=lambda: monotonic_s() + offset[0])
-    lock.take(holding(lease_s=100))
-    stage.fault("lose-reply")
-    with pytest.raises(OutcomeUnknown):
-        lock.renew()
+    lock, offset = renewed_without_an_answer(stage)
     offset[0] = 90.0
     lock.check()
     assert lock.age_s() < 10

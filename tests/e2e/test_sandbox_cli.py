@@ -15,23 +15,18 @@ from taly.config import load_config
 from taly.sandbox.client import ControlClient
 from taly.sandbox.running import is_claimed, read_running
 from taly.sandbox.vendors import MARK
+from tests.scenario_parts import BACKEND
 
 pytestmark = pytest.mark.xdist_group("sandbox-cli")  # they share sandboxes
 
-SCENARIO = """
+SCENARIO = (
+    """
 name = "three"
 description = "A backend, its database and a site."
 speed = 100
-
-[[components]]
-name = "database"
-vendor = "postgres"
-
-[[components]]
-name = "backend"
-vendor = "apprunner"
-after = ["database"]
-
+"""
+    + BACKEND
+    + """
 [[components]]
 name = "web"
 vendor = "vercel"
@@ -45,6 +40,7 @@ commit = "1111111"
 at = "-1d"
 commit = "2222222"
 """
+)
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 Eventually = Callable[..., None]
 

@@ -12,25 +12,21 @@ from taly.errors import UsageError
 from taly.sandbox.platform import Platform
 from taly.sandbox.scenario_file import parse
 from taly.sandbox.vendors import CLASSES, MARK
+from tests.scenario_parts import BACKEND
 
-SCENARIO = """
+SCENARIO = (
+    """
 name = "two"
 description = "A backend and its database."
 speed = 100
-
-[[components]]
-name = "database"
-vendor = "postgres"
-
-[[components]]
-name = "backend"
-vendor = "apprunner"
-after = ["database"]
-
+"""
+    + BACKEND
+    + """
 [[deploys]]
 at = "-1d"
 commit = "1111111"
 """
+)
 
 
 def children() -> set[int]:

@@ -20,6 +20,7 @@ from taly.model.events import StepDone
 from taly.sandbox.client import ControlClient
 from tests.kills.table import Tally
 from tests.kills.warm import CONTEXT, Ended, Taly, Tweak, Wish
+from tests.scenario_parts import BACKEND
 
 KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 PREPARING = {"CloudFormation.CreateChangeSet", "CloudFormation.DeleteChangeSet"}
@@ -27,20 +28,14 @@ PREPARING = {"CloudFormation.CreateChangeSet", "CloudFormation.DeleteChangeSet"}
 PATIENT_S = 3600
 """Virtual seconds that an application gets to answer: a busy machine must not fail a verification
 here, where 250 of them pass in one of its seconds."""
-SCENARIO = """
+SCENARIO = (
+    """
 name = "kills"
 description = "A backend whose updates take minutes, and two frontends."
 speed = 250
-
-[[components]]
-name = "database"
-vendor = "postgres"
-
-[[components]]
-name = "backend"
-vendor = "apprunner"
-after = ["database"]
-
+"""
+    + BACKEND
+    + """
 [[components]]
 name = "dashboard"
 vendor = "vercel"
@@ -63,6 +58,7 @@ commit = "05a19a663601223f2e59a0fe5e9e33a5ee349ac6"
 [deploys.settings.backend]
 schema_version = 1
 """
+)
 
 RESUMES = 4
 """How often at most: a step may be unknown again, where its deadline passes while we are busy."""
