@@ -54,6 +54,10 @@ IMPORTS: Mapping[str, Sequence[str]] = {
         *("taly.sandbox.postgres", "taly.sandbox.serverless", "taly.sandbox.apprunner"),
         *("taly.sandbox.vercel", "taly.sandbox.netlify", *CLIENTS),
     ),
+    "tests.engine_worker": (
+        *("taly.engine.durable", "taly.engine.store.postgres", "tests.engine_world"),
+        *("dbos", "dbos._sys_db_postgres", "dbos._sys_db_sqlite", "psycopg", "sqlalchemy"),
+    ),
 }
 """Module that is run → what is imported for it beforehand; never that module itself."""
 

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.engine_worker import LOST, chain, vendor
 from tests.engine_world import FakeVendor, RealTime, plan, step
+from tests.forked import Forked
 
 from taly.engine.durable import PROTOCOL_VERSION, DurableExecutor
 from taly.engine.runner import Engine
@@ -26,7 +28,7 @@ _workers: list[subprocess.Popen[str]] = []
 
 
 def worker(*arguments: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
+    process: subprocess.Popen[str] = Forked(
         [sys.executable, "-m", "tests.engine_worker", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -139,9 +141,27 @@ def store(url: str) -> Iterator[Store]:
     store.close()
 
 
+class Skipping(RealTime):
+    """The machine's clock, which a test may put on."""
+
+    def __init__(self) -> None:
+        self.skipped_s = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.skipped_s)
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.skipped_s
+
+
 @pytest.fixture
-def world() -> FakeVendor:
-    return FakeVendor(clock=RealTime())
+def clock() -> Skipping:
+    return Skipping()
+
+
+@pytest.fixture
+def world(clock: Skipping) -> FakeVendor:
+    return FakeVendor(clock=clock)
 
 
 @pytest.fixture
@@ -183,24 +203,24 @@ def _serialised() -> set[str]:
 
 
 def test_an_unfinished_run_is_continued_under_the_same_name(
-    durable: DurableExecutor, world: FakeVendor
+    durable: DurableExecutor, world: FakeVendor, clock: Skipping
 ) -> None:
-    world.operation_s = 3
+    world.operation_s = 600
     run_id = durable._engine.start(plan(step("a", deadline_s=0.1)))
     assert durable.execute(run_id).outcome is None
-    world.clock.sleep(3)
+    clock.skipped_s = 600
     assert durable.resume(run_id).outcome == "succeeded"
     assert len(world.writes()) == 1
 
 
 def test_a_run_that_was_taken_over_before_it_is_executed_is_continued_too(
-    durable: DurableExecutor, world: FakeVendor
+    durable: DurableExecutor, world: FakeVendor, clock: Skipping
 ) -> None:
     """As `taly resume` does it; DBOS, told to start what it knows, would wait for ever."""
-    world.operation_s = 3
+    world.operation_s = 600
     run_id = durable._engine.start(plan(step("a", deadline_s=0.1)))
     assert durable.execute(run_id).outcome is None
-    world.clock.sleep(3)
+    clock.skipped_s = 600
     durable._engine.take_over(run_id)
     assert durable.execute(run_id).outcome == "succeeded"
     assert len(world.writes()) == 1
