@@ -9,7 +9,36 @@ MAX_DEPTH = 64
 """Of nested JSON. Nothing that taly writes or vendors say is deeper than 20."""
 MAX_TEXT_BYTES = 64 * 2**20
 """Of a document for which nothing smaller is known."""
+OBEYED = re.compile(
+    r"""(?x)
+      (?:\x1b\[|\x9b)[0-9;:<=>?]*[!"\#$%&'()*+,./-]*[@-~]  # CSI: colours, the cursor, the screen
+    | (?:\x1b\]|\x9d)[0-9]*;?       # OSC: titles, links, the clipboard; its text stays, and is seen
+    | \x1b[PX^_NOc78=><M]           # strings, shifts, a reset
+    | \x1b\\                        # the end of a string
+    | [\x00-\x08\x0b-\x1f\x7f-\x9f] # C0 but tabs and line ends, DEL, C1
+    | [\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]  # text that runs the other way
+    | [\ud800-\udfff]               # halves of characters, which no stream takes
+    """
+)
+"""What a terminal obeys instead of showing it."""
 LONE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def visible(text: str) -> str:
+    """The text without control characters and escape sequences; tabs and line ends stay."""
+    return OBEYED.sub("", text)
+
+
+def escaped(document: str) -> str:
+    """JSON text that says the same, without a character that a terminal would obey.
+
+    JSON itself leaves those above ASCII as they are: C1 controls, text that runs the other way.
+    """
+    return OBEYED.sub(lambda found: "".join(map(_escape, found[0])), document)
+
+
+def _escape(char: str) -> str:
+    return char if char in " \n\t" or "\x20" <= char < "\x7f" else f"\\u{ord(char):04x}"
 
 
 def json_value(text: str | bytes, *, limit: int = MAX_TEXT_BYTES, depth: int = MAX_DEPTH) -> Any:

@@ -5,31 +5,16 @@ title, or overwrite the line above. Only what is printed for people is changed: 
 escapes, and a script is to get what the vendor said.
 """
 
-import re
-
 from rich.text import Text
 
-_OBEYED = re.compile(
-    r"""(?x)
-      (?:\x1b\[|\x9b)[0-9;:<=>?]*[!"\#$%&'()*+,./-]*[@-~]  # CSI: colours, the cursor, the screen
-    | (?:\x1b\]|\x9d)[0-9]*;?       # OSC: titles, links, the clipboard; its text stays, and is seen
-    | \x1b[PX^_NOc78=><M]           # strings, shifts, a reset
-    | \x1b\\                        # the end of a string
-    | [\x00-\x08\x0b-\x1f\x7f-\x9f] # C0 but tabs and line ends, DEL, C1
-    | [\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]  # text that runs the other way
-    | [\ud800-\udfff]               # halves of characters, which no stream takes
-    """
-)
+from taly.hostile import OBEYED, visible
 
-
-def visible(text: str) -> str:
-    """The text without control characters and escape sequences; tabs and line ends stay."""
-    return _OBEYED.sub("", text)
+__all__ = ["visible", "visible_text"]
 
 
 def visible_text(text: Text) -> Text:
     """The same for a styled text: taly's own styles stay where they were."""
-    found = [one.span() for one in _OBEYED.finditer(text.plain)]
+    found = [one.span() for one in OBEYED.finditer(text.plain)]
     if not found:
         return text
     unwanted = {begin for begin, _ in found}

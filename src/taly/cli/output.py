@@ -12,8 +12,9 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 from rich.theme import Theme
 
-from taly.cli.sinks import CleanConsole
+from taly.cli.sinks import CleanConsole, own_way
 from taly.errors import TalyError, UsageError
+from taly.hostile import escaped
 from taly.redaction import redact
 
 FORMAT_VERSION = "1.0"
@@ -38,7 +39,12 @@ def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     columns = None if stream.isatty() else int(os.environ.get("COLUMNS") or WIDTH)
     return CleanConsole(
-        stderr=stderr, theme=THEME, highlight=False, width=columns, soft_wrap=False, emoji=False
+        file=own_way(stream),
+        theme=THEME,
+        highlight=False,
+        width=columns,
+        soft_wrap=False,
+        emoji=False,
     )
 
 
@@ -56,7 +62,7 @@ def print_json(kind: str, body: Mapping[str, Any]) -> None:
     """Print one JSON document on stdout: format_version, kind, then `body`."""
     document = {"format_version": FORMAT_VERSION, "kind": kind, **body}
     text = json.dumps(document, indent=2, default=_plain, ensure_ascii=False)
-    sys.stdout.write(redact(text) + "\n")
+    sys.stdout.write(escaped(redact(text)) + "\n")
 
 
 def write_file(path: Path, text: str) -> None:

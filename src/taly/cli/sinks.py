@@ -53,15 +53,19 @@ def _clean(renderable: RenderableType) -> RenderableType:
     )
 
 
-class _CleanStream:
+class _RedactedStream:
     """A text stream in whose writes no known secret stands."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
+    def clean(self, text: str) -> str:
+        """What of the text is written."""
+        return redact(text)
+
     def write(self, text: str) -> int:
         """Write the text, or what is left of it."""
-        self._stream.write(redact(text))
+        self._stream.write(self.clean(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -71,6 +75,24 @@ class _CleanStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _CleanStream(_RedactedStream):
+    """And nothing that a terminal obeys: what goes past taly's own console has no colours."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        super().__init__(stream)
+        self.own_way = _RedactedStream(stream)
+        """For taly's console: the escapes in what it lays out are its own."""
+
+    def clean(self, text: str) -> str:
+        """See `_RedactedStream`; first joined together, then looked at."""
+        return redact(visible(text))
+
+
+def own_way(stream: IO[str]) -> IO[str]:
+    """The stream for a console that lets nothing through that a terminal obeys but its own."""
+    return cast("IO[str]", getattr(stream, "own_way", stream))
 
 
 @contextmanager

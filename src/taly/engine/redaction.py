@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+from taly.hostile import visible
 from taly.model.events import Event, StepDone, StepFailed, StepProgressed, StepUnknown
 from taly.model.release import Evidence
 from taly.redaction import redact
@@ -14,8 +15,11 @@ _SECRETS = re.compile(
 
 
 def without_secrets(text: str) -> str:
-    """The text without known secrets, passwords in addresses, and values of what sounds secret."""
-    marked = _SECRETS.sub(r"\1\2[redacted]@", redact(text))
+    """The text without known secrets, passwords in addresses, and values of what sounds secret.
+
+    And without what a terminal obeys: who reads the events with another program has a terminal too.
+    """
+    marked = _SECRETS.sub(r"\1\2[redacted]@", redact(visible(text)))
     # The mark ends with the address's own @, or with one too many.
     return re.sub(r"(?<!://)\[redacted\]@", "[redacted]", marked)
 
