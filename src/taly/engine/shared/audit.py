@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from taly.engine.codec import event_from_json, plan_from_json
-from taly.engine.owner import Owner
 from taly.engine.shared.holding import unreadable
 from taly.engine.store.port import RunSummary
+from taly.engine.store.rows import owner_of
 from taly.model.events import Recorded
 from taly.model.plan import Plan
 
@@ -39,13 +39,7 @@ class Audit:
             created_at=datetime.fromisoformat(head["created_at"]),
             outcome=head["outcome"],
             finished_at=datetime.fromisoformat(finished) if finished else None,
-            owner=Owner(
-                by=head["owner_by"],
-                host=head["owner_host"],
-                machine=head["owner_machine"],
-                pid=head["owner_pid"],
-                started=head["owner_started"],
-            ),
+            owner=owner_of(head),
             lease_left_s=0.0,
             cancel_by=head["cancel_by"],
         )
