@@ -40,7 +40,7 @@ from taly.providers.netlify.payloads import (
 )
 
 UNSHOWN = "unshown"
-YOUNG_S = 30.0
+YOUNG_S = 60.0
 """Whether Netlify shows a deploy at once to who asks for it by its id, nobody says: so long after
 it began, "not found" is no proof that it is gone."""
 
