@@ -98,7 +98,8 @@ def _denied(clients: AwsClients, region: str, principal: str, asks: list[Ask]) -
         decision, certain = said.get((ask.action, ask.resource), ("", False))
         if not decision:  # an answer that is left out is no yes
             raise VendorRefused(
-                f"IAM said nothing of {ask.action} on {ask.resource}", reference="aws-unexpected-answer"
+                f"IAM said nothing of {ask.action} on {ask.resource}",
+                reference="aws-unexpected-answer",
             )
         if decision != "allowed":
             yield Denied(ask=ask, principal=principal, certain=certain)
