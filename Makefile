@@ -17,8 +17,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 
 install: $(VENV)/.ready  ## make the environment; then: . .venv/bin/activate
 
-test: $(VENV)/.ready  ## install what it needs and run every test
-	$(PYTEST) -n 2 --dist loadgroup
+JOBS ?= 2
+test: $(VENV)/.ready  ## install what it needs and run every test, JOBS=2 at a time
+	$(PYTEST) -n $(JOBS) --dist loadgroup
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
