@@ -10,6 +10,8 @@ from taly.engine.codec import event_from_json, plan_from_json
 from taly.engine.shared.holding import unreadable
 from taly.engine.store.port import RunSummary
 from taly.engine.store.rows import owner_of
+from taly.errors import UsageError
+from taly.hostile import json_value
 from taly.model.events import Recorded
 from taly.model.plan import Plan
 
@@ -28,7 +30,12 @@ class Audit:
     @property
     def summary(self) -> RunSummary:
         """The run in short; nobody here knows whether its process lives."""
-        head = self._lines(1)[0]
+        try:
+            return self._summary(self._lines(1)[0])
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise self._none(error) from error
+
+    def _summary(self, head: Mapping[str, Any]) -> RunSummary:
         finished = head["finished_at"]
         return RunSummary(
             id=head["id"],
@@ -70,15 +77,16 @@ class Audit:
     def _lines(self, limit: int | None = None) -> list[dict[str, Any]]:
         try:
             lines = self.text.splitlines()[:limit]
-            found: list[dict[str, Any]] = [json.loads(line) for line in lines]
+            found: list[dict[str, Any]] = [json_value(line) for line in lines]
             version = found[0]["format_version"]
         except (ValueError, TypeError, LookupError) as error:
-            raise unreadable(
-                self.place, f"it is no run of taly's: {type(error).__name__}"
-            ) from error
+            raise self._none(error) from error
         if version != FORMAT_VERSION:
             raise unreadable(self.place, f"it was written by another taly (format {version})")
         return found
+
+    def _none(self, error: Exception) -> UsageError:
+        return unreadable(self.place, f"it is no run of taly's: {type(error).__name__}")
 
 
 def to_text(run: Mapping[str, Any], events: Sequence[Mapping[str, Any]], trail: str = "") -> bytes:

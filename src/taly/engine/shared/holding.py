@@ -3,14 +3,17 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from taly.engine.owner import Owner
 from taly.engine.store.port import RunSummary
 from taly.errors import EnvironmentLocked, UsageError
+from taly.hostile import json_value
 
 FORMAT_VERSION = 1
 State = Literal["held", "left", "free"]
+NUMBERS = frozenset({"pid", "fence", "beat"})
+MAX_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +79,29 @@ def to_json(holding: Holding) -> bytes:
 def from_json(body: bytes, place: str) -> Holding:
     """What the body says; UsageError when it is not ours, or a newer taly's."""
     try:
-        said: dict[str, Any] = json.loads(body)
+        said: dict[str, Any] = json_value(body, limit=MAX_BYTES)
         version = said.pop("format_version")
         if version == FORMAT_VERSION:
             known = {one.name for one in fields(Holding)}
-            return Holding(**{name: value for name, value in said.items() if name in known})
+            found = Holding(**{name: value for name, value in said.items() if name in known})
+            _check(found)
+            return found
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise unreadable(place, f"it is no lock of taly's: {type(error).__name__}") from error
     raise unreadable(place, f"it was written by another taly (format {version})")
+
+
+def _check(found: Holding) -> None:
+    """TypeError or ValueError where a field is not of its type: everybody's commands read it."""
+    for name, value in asdict(found).items():
+        if name == "lease_s":
+            if type(value) not in (int, float) or value <= 0:
+                raise ValueError(name)
+        elif type(value) is not (int if name in NUMBERS else str):
+            raise TypeError(name)
+    datetime.fromisoformat(found.since)
+    if found.state not in get_args(State):
+        raise ValueError("state")
 
 
 def unreadable(place: str, why: str) -> UsageError:

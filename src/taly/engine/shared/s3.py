@@ -12,11 +12,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from taly.aws import AwsClients, aws_errors
+from taly.engine.shared.holding import unreadable
 from taly.engine.shared.objects import Changed, Stored, unreachable
 from taly.errors import UsageError, VendorRefused, VendorUnavailable
 
 GONE = (404,)
 CONFLICT = (404, 409, 412)
+MAX_BYTES = 64 * 2**20
+"""Of one object: a run of a thousand components has about 6 MB."""
+CHUNK = 2**20
 MISSING_BUCKET = "NoSuchBucket"
 
 
@@ -37,7 +41,7 @@ class S3Objects:
         with self._told(f"reading {self.place}/{key}"):
             try:
                 answer = self._client(attempts=2).get_object(**self._named(key))
-                return Stored(answer["Body"].read(), answer["ETag"])
+                return Stored(_whole(answer["Body"], f"{self.place}/{key}"), answer["ETag"])
             except self._client_error() as error:
                 if _status(error) in GONE and _code(error) != MISSING_BUCKET:
                     return None
@@ -103,6 +107,20 @@ class S3Objects:
                 reference="shared-refused",
                 hint="taly permissions",
             ) from error
+
+
+def _whole(stream: Any, place: str) -> bytes:
+    """All of an object; UsageError once it is longer than any of ours.
+
+    It is read up to where nothing comes: only there botocore sees that an answer was cut off.
+    """
+    body = bytearray()
+    while chunk := stream.read(CHUNK):
+        body += chunk
+        if len(body) > MAX_BYTES:
+            stream.close()
+            raise unreadable(place, "it is far too long")
+    return bytes(body)
 
 
 def _status(error: Any) -> int:
