@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from tests.engine_worker import LOST, chain, vendor
 from tests.engine_world import FakeVendor, RealTime, plan, step
 from tests.forked import Forked
 
-from taly.engine.durable import PROTOCOL_VERSION, DurableExecutor
+from taly.engine.durable import PROTOCOL_VERSION, DurableExecutor, _system_url
 from taly.engine.runner import Engine
 from taly.engine.store import Store, open_store
 from taly.errors import EnvironmentLocked
@@ -259,3 +260,17 @@ def test_an_interrupt_reaches_the_run_through_dbos(
         durable.execute(run_id, interrupt_once_written)
     assert [one["component"] for one in world.writes()] == ["a"]
     assert durable.resume(run_id).outcome == "succeeded"
+
+
+def test_who_makes_dbos_file_waits_for_another_that_makes_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs begin at the same time, of two environments of a store that is new."""
+    other = sqlite3.connect(tmp_path / "taly.db.dbos", isolation_level=None)
+    other.execute("begin immediate")
+    monkeypatch.setattr(
+        "taly.engine.store.sqlite.time.sleep", lambda seconds: other.execute("commit")
+    )
+    assert _system_url(f"{tmp_path}/taly.db") == f"sqlite:///{tmp_path}/taly.db.dbos"
+    assert other.execute("pragma journal_mode").fetchone()[0] == "wal"
+    other.close()

@@ -5,16 +5,17 @@ the same without it, so that it can be replaced.
 """
 
 import logging
-import os
 import sqlite3
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from taly.engine.runner import Engine, OnEvent, nobody
+from taly.engine.store.sqlite import keep_a_log, make_private
 from taly.model.run import Run
 
 if TYPE_CHECKING:
@@ -244,8 +245,7 @@ def _system_url(store_url: str) -> str:
     if store_url.startswith("sqlite:///"):
         path = Path("/") / path
     beside = path.with_name(f"{path.name}.dbos").absolute()
-    os.close(os.open(beside, os.O_CREAT | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(beside)
-    connection.execute("pragma journal_mode = wal")
-    connection.close()
+    make_private(beside)
+    with closing(sqlite3.connect(beside)) as connection:
+        keep_a_log(connection)
     return f"sqlite:///{beside}"

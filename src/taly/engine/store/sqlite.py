@@ -32,7 +32,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         """Open the file, made for its owner's eyes only where it is new."""
-        _make(path)
+        make_private(path)
         self._path = path
         self._lock = threading.Lock()
         # Transactions are begun and ended by us, so that a write takes its lock at the beginning.
@@ -49,27 +49,12 @@ class SqliteDatabase:
 
     def _prepare(self) -> None:
         ask = self._connection.execute
-        self._keep_a_log()
+        keep_a_log(self._connection)
         # An intent must have reached the disk before the vendor is called.
         ask("pragma synchronous = full")
         ask("pragma fullfsync = on")
         if self._version() != SCHEMA_VERSION:
             self.run(self._upgrade, again=True)
-
-    def _keep_a_log(self) -> None:
-        """Switch a new file to a write-ahead log.
-
-        SQLite does not wait here for another who is about to do so too: both hold the file for
-        reading, so waiting could last for ever. https://www.sqlite.org/c3ref/busy_handler.html
-        """
-        ask, last = self._connection.execute, time.monotonic() + BUSY_TIMEOUT_S
-        while ask("pragma journal_mode").fetchone()[0] != "wal":
-            try:
-                ask("pragma journal_mode = wal")
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error) or time.monotonic() > last:
-                    raise
-                time.sleep(LOOK_S)
 
     def _version(self) -> int:
         found = self._connection.execute(
@@ -108,12 +93,28 @@ class SqliteDatabase:
             self._connection.close()
 
 
+def keep_a_log(connection: sqlite3.Connection) -> None:
+    """Switch a new file to a write-ahead log.
+
+    SQLite does not wait here for another who is about to do so too: both hold the file for
+    reading, so waiting could last for ever. https://www.sqlite.org/c3ref/busy_handler.html
+    """
+    last = time.monotonic() + BUSY_TIMEOUT_S
+    while connection.execute("pragma journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("pragma journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error) or time.monotonic() > last:
+                raise
+            time.sleep(LOOK_S)
+
+
 def _text(raw: bytes) -> str:
     """Bytes that are no text stay tellable: `taly audit verify` names where they stand."""
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _make(path: Path) -> None:
+def make_private(path: Path) -> None:
     """A private file, where there is none.
 
     One that is there, or is made meanwhile, is not opened: closing it again would drop the
