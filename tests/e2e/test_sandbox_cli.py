@@ -304,7 +304,8 @@ def test_somebodys_checkout_is_not_overwritten(shell: Shell, tmp_path: Path) -> 
 @pytest.mark.parametrize("detach", [["--detach"], []])
 def test_what_keeps_it_from_starting_is_said(shell: Shell, detach: list[str]) -> None:
     dead = "postgresql://nobody:hunter2@127.0.0.1:9/none"
-    done = shell.run("up", "--scenario", "three.toml", "--database-url", dead, *detach)
+    shell.environ["TALY_SANDBOX_DATABASE_URL"] = dead
+    done = shell.run("up", "--scenario", "three.toml", *detach)
     assert done.returncode == 2
     assert "database-unreachable" in done.stderr
     assert "hunter2" not in done.stderr + done.stdout
@@ -312,7 +313,8 @@ def test_what_keeps_it_from_starting_is_said(shell: Shell, detach: list[str]) ->
 
 
 def test_a_server_that_is_given_is_used_and_left_running(shell: Shell, postgres_url: str) -> None:
-    done = shell.run("up", "--scenario", "three.toml", "--database-url", postgres_url, "--detach")
+    shell.environ["TALY_SANDBOX_DATABASE_URL"] = postgres_url
+    done = shell.run("up", "--scenario", "three.toml", "--detach")
     assert done.returncode == 0, done.stderr
     environ = json.loads(shell.run("env", "--json").stdout)
     assert environ["DATABASE_URL"] == postgres_url
