@@ -26,10 +26,8 @@ from taly.simulate.vendor import SimProvider
 OF_PROVIDERS = (
     "apprunner-trusts-reply",
     "apprunner-reverted-is-done",
-    "apprunner-guesses",
     "netlify-restore-trusted",
     "netlify-retries-lost",
-    "netlify-unshown-is-gone",
     "vercel-job-trusted",
     "vercel-one-name",
 )

@@ -6,7 +6,7 @@ from typing import Any
 from unittest.mock import patch
 
 from taly.errors import VendorUnavailable
-from taly.model.ports import InFlight, Unclear, Wanted
+from taly.model.ports import InFlight, Wanted
 from taly.providers.apprunner import judging
 from taly.providers.apprunner import provider as apprunner
 from taly.providers.netlify import provider as netlify
@@ -45,15 +45,6 @@ def _apprunner_reverted_is_done() -> list[Any]:
         return Wanted(state=step.wanted, evidence=seen.evidence) if over else seen
 
     return [_on(judging, "own_operation", own), *_probed(apprunner.AppRunnerProvider, change)]
-
-
-def _apprunner_guesses() -> list[Any]:
-    def change(seen: Any, step: Any, attempt: Any) -> Any:
-        if isinstance(seen, Unclear):
-            return Wanted(state=step.wanted, evidence=seen.evidence)
-        return seen
-
-    return _probed(apprunner.AppRunnerProvider, change)
 
 
 def _twice(provider: Any) -> list[Any]:
@@ -101,17 +92,11 @@ BUGS: Mapping[str, tuple[str, Callable[[], list[Any]]]] = {
         "an update that runs counts as done", _apprunner_trusts_the_reply),
     "apprunner-reverted-is-done": (
         "ROLLBACK_SUCCEEDED is read as success", _apprunner_reverted_is_done),
-    "apprunner-guesses": (
-        "a tag that moved while it was deployed is taken for the image that was wanted",
-        _apprunner_guesses),
     "netlify-restore-trusted": (
         "a restore's 201 counts as published", _netlify_restore_trusted),
     "netlify-retries-lost": (
         "a POST without an answer is sent again at once",
         lambda: _twice(netlify.NetlifyProvider)),
-    "netlify-unshown-is-gone": (
-        "a build that is not found by its id, just begun, is taken for gone",
-        lambda: [_on(netlify, "YOUNG_S", 0.0)]),
     "vercel-job-trusted": (
         "`jobStatus` counts as proof", _vercel_job_trusted),
     "vercel-one-name": (
