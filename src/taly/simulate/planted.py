@@ -30,6 +30,7 @@ OF_PROVIDERS = (
     "netlify-retries-lost",
     "vercel-job-trusted",
     "vercel-one-name",
+    "serverless-listing-unread",
 )
 """Bugs of single providers (real/planted.py): found only where real providers are played."""
 

@@ -10,6 +10,7 @@ from taly.model.ports import InFlight, Wanted
 from taly.providers.apprunner import judging
 from taly.providers.apprunner import provider as apprunner
 from taly.providers.netlify import provider as netlify
+from taly.providers.serverless import changeset
 from taly.providers.vercel import aliases, probing
 
 
@@ -101,5 +102,8 @@ BUGS: Mapping[str, tuple[str, Callable[[], list[Any]]]] = {
         "`jobStatus` counts as proof", _vercel_job_trusted),
     "vercel-one-name": (
         "only the first production name is looked at", _vercel_one_name),
+    "serverless-listing-unread": (
+        "a change set is executed whatever it deletes",
+        lambda: [_on(changeset.ChangeSets, "_demand_consent", lambda *_: None)]),
 }  # fmt: skip
 """Name → what it does, and what makes it so."""
