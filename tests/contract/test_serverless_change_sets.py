@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 from serverless_rig import REGION, STACK, Rig, rig
 
-from taly.errors import Interrupted, LeaseLost
+from taly.errors import LeaseLost
 from taly.model.ports import Failed, Wanted
 from taly.providers.serverless.changeset import ChangeSets
 from taly.sandbox.serverless.query import AwsError
@@ -53,16 +53,6 @@ def test_serverless_run_that_is_another_process_s_executes_nothing(
         with pytest.raises(LeaseLost):
             aws.provider.act(aws.plan(), "run1:step", say)
         assert aws.writes() == ["CloudFormation.CreateChangeSet"]
-
-
-def test_serverless_cancelled_run_takes_its_change_set_away() -> None:
-    def say(note: str, fraction: float | None = None) -> None:
-        raise Interrupted("stop", reference="step-cancelled")
-
-    with rig() as aws:
-        with pytest.raises(Interrupted):
-            aws.provider.act(aws.plan(), "run1:step", say)
-        assert aws.writes() == ["CloudFormation.CreateChangeSet", "CloudFormation.DeleteChangeSet"]
 
 
 def test_serverless_change_set_of_before_a_deploy_cannot_be_executed() -> None:

@@ -7,13 +7,12 @@ the one write that does is ExecuteChangeSet.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from taly.aws import AwsClients, aws_errors, without_values
-from taly.errors import Interrupted, VendorError, VendorRefused
+from taly.errors import VendorRefused
 from taly.model.plan import Step
 from taly.model.ports import Clock, Say, silent
 from taly.providers.serverless import address as addresses
@@ -27,7 +26,6 @@ POLL_S = 2.0
 PATIENCE_S = 900.0
 UNSEEN_S = 30.0
 """For how long what was made may not be found."""
-WORKED_OUT = "CloudFormation works out what would change"
 NOTHING_TO_DO = ("didn't contain changes", "No updates are to be performed")
 ALLOW = "allow_removals"
 REMOVES = "removes "
@@ -74,17 +72,12 @@ class ChangeSets:
             )
         stack = self.reads.stack(address.stack)
         made = self._create(token, address, place, template, stack)
-        try:
-            said = self._wait(made, address.stack)
-            if said["Status"] == "FAILED":
-                self._delete(made, address.stack)
-                return self._nothing_to_do(said)
-            self._demand_consent(said, made, address.stack, directory)
-            self.say(WORKED_OUT)  # all that took time: whose run is it now?
-        except Interrupted:
-            with suppress(VendorError):  # left behind, it would do nothing
-                self._delete(made, address.stack)
-            raise
+        said = self._wait(made, address.stack)
+        if said["Status"] == "FAILED":
+            self._delete(made, address.stack)
+            return self._nothing_to_do(said)
+        self._demand_consent(said, made, address.stack, directory)
+        self.say("")  # all that took time: whose run is it now?
         with aws_errors("cloudformation:ExecuteChangeSet"):
             self._write.execute_change_set(
                 StackName=address.stack, ChangeSetName=made, ClientRequestToken=token
@@ -147,7 +140,6 @@ class ChangeSets:
         """Poll until AWS has worked the change set out (boto3's waiter asks every 30 s)."""
         began = self.clock.monotonic()
         while True:
-            self.say(WORKED_OUT)
             waited = self.clock.monotonic() - began
             said = self._described(made, stack, may_lag=waited < UNSEEN_S)
             if said["Status"] in ("CREATE_COMPLETE", "FAILED"):
