@@ -133,22 +133,6 @@ def test_what_changed_is_counted_first_and_with_more_patience(
     assert proof.notes == ("public.calm: counted in the pass before",)
 
 
-def test_a_count_that_would_keep_writers_waiting_too_long_is_not_begun(stage: Stage) -> None:
-    """However large a table is: it was counted before writers waited, and the proof says so."""
-    stage.both(MANY + "CREATE TABLE calm (id int PRIMARY KEY); INSERT INTO calm VALUES (1)")
-    stage.backed_up()
-    with stage.carry() as (carry, _):
-        carry.first_pass()
-        assert len(carry._took) == 2
-        for work in carry._works.tables:
-            carry._took[work.n] = 1.1 if work.source[1] == "t" else 0.1
-        stage.live("UPDATE t SET note = 'late' WHERE n = 7")
-        with carry.blocked(limit_s=5):
-            carry.last_pass()
-            proof = carry.finish()
-    assert proof.notes == ("public.t: counted in the pass before",)
-
-
 def test_whether_another_open_pass_is_worth_it_is_told_by_what_was_noted(stage: Stage) -> None:
     """Not by what the last pass found: that may have been everything since the backup."""
     stage.both(MANY)

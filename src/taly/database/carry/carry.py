@@ -84,7 +84,6 @@ class Carry:
         self._views = Views()
         self._last = ""
         self._passes = self._objects = self._objects_seen = 0
-        self._took: dict[int, float] = {}
         self.backup: dict[Name, tuple[int, str]] = {}
         """Table → rows and checksum that the target had of the `summed` ones before anything was
         carried over, as `checkpoint.contents` gives them with `sums`."""
@@ -173,7 +172,7 @@ class Carry:
                 changed_s=CHANGED_BUDGET_S,
                 rest_s=REST_BUDGET_S,
             )
-            left = assert_counts(move, self._spans, self._live, budget, self._took)
+            left = assert_counts(move, self._spans, self._live, budget)
             proof = Proof(
                 tables=tuple(
                     table_proof(move, work, self._live.get(work.n, (0, "")))
@@ -234,7 +233,7 @@ class Carry:
             if not ending:
                 spans: list[Span] = [*self._spans, (start, None)]
                 counted = frozenset() if self._passes else frozenset(self._live)
-                assert_counts(move, spans, self._live, UNLIMITED, self._took, counted)
+                assert_counts(move, spans, self._live, UNLIMITED, counted)
             snapshot = str(rows(move.source, "SELECT pg_current_snapshot()::text")[0][0])
         self._last, self._passes = snapshot, self._passes + 1
         self._spans.append((start, self._next_own()))

@@ -17,7 +17,7 @@ Span = tuple[int, int | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """How long counting may take; a table is only begun if it can be expected to end by then."""
+    """How long counting may take; the table that is being counted by then is counted to its end."""
 
     changed: frozenset[int]
     """Tables that changed since everything was counted; they come first."""
@@ -28,9 +28,9 @@ class Budget:
         """Those that changed, and the small ones first."""
         return work.n not in self.changed, rows
 
-    def allows(self, work: Work, seconds: float, takes: float) -> bool:
-        """Whether there still is time for it. `takes`: seconds, as it was the last time."""
-        return seconds + takes <= (self.changed_s if work.n in self.changed else self.rest_s)
+    def allows(self, work: Work, seconds: float) -> bool:
+        """Whether there still is time for it."""
+        return seconds <= (self.changed_s if work.n in self.changed else self.rest_s)
 
 
 UNLIMITED = Budget(changed=frozenset(), changed_s=math.inf, rest_s=math.inf)
@@ -41,12 +41,10 @@ def assert_counts(
     spans: list[Span],
     live: dict[int, tuple[int, str]],
     budget: Budget,
-    took: dict[int, float],
     counted: frozenset[int] = frozenset(),
 ) -> tuple[str, ...]:
     """Count every table on both sides, until the time is up.
 
-    `took`: table's number → seconds; kept here from one time to the next.
     `counted`: tables whose number in `live` is already that of this snapshot. Returns the tables
     that were left out: they were counted in the pass before. Raises ProofFailed when the numbers do
     not fit or when somebody else has written to the target.
@@ -57,8 +55,7 @@ def assert_counts(
         for work in sorted(
             move.works.tables, key=lambda work: budget.order(work, known[work.n][0])
         ):
-            since = time.monotonic()
-            if not budget.allows(work, since - began, took.get(work.n, 0.0)):
+            if not budget.allows(work, time.monotonic() - began):
                 left.append(work.label)
                 continue
             move.say(f"{work.label}: counts")
@@ -67,7 +64,6 @@ def assert_counts(
             expected = there + _elsewhere(move, work)
             count = counting.result() if counting else known[work.n][0]
             live[work.n] = (count, known[work.n][1])
-            took[work.n] = time.monotonic() - since
             _assert_count(work, count, expected, strange)
     return tuple(left)
 
