@@ -270,9 +270,9 @@ def test_sql_in_a_checkpoint_s_snapshot_is_refused() -> None:
 SPLICED = {
     "database/carry/sql.py": (2, "queries composed by carry/sql.py itself of quoted names"),
     "database/catalog.py": (1, "one of two constants"),
-    "database/checkpoint/contents.py": (1, "one of two constants"),
+    "database/checkpoint/contents.py": (2, "two of three constants"),
     "database/checkpoint/copies.py": (1, "a keyword of CREATE DATABASE"),
-    "database/checkpoint/settled.py": (2, "constants"),
+    "database/checkpoint/settled.py": (3, "constants"),
     "database/connection.py": (1, "a number of ours"),
     "database/counts.py": (1, "a constant"),
     "database/ledger.py": (1, "a constant"),
@@ -284,6 +284,10 @@ SPLICED = {
     "database/revert/again.py": (1, "a number of ours"),
     "database/revert/back.py": (5, "aliases and keywords of ours"),
     "database/revert/concurrent.py": (0, ""),
+    "database/revert/hinted.py": (
+        8,
+        "aliases, types and defaults of catalogs, hints of taly.toml",
+    ),
     "database/revert/keyless.py": (3, "numbers and a snapshot that the manifest's model checks"),
     "database/revert/merge.py": (3, "types that the manifest's model checks, or of the catalog"),
     "database/revert/run.py": (1, "a number of ours"),
