@@ -191,7 +191,7 @@ def test_a_text_that_was_changed_since_it_was_applied_is_not_believed(scene: Sce
     made = released(scene)
     scene.back(made, "run-1aaaaa")
     assert scene.stage.deploy().code == "ok"
-    scene.stage.run("UPDATE \"Guest\" SET \"name\" = 'Ada' WHERE \"id\" = 1")
+    scene.stage.run('UPDATE "Guest" SET "name" = \'Ada\' WHERE "id" = 1')
     file = scene.stage.migrations / NEW / "migration.sql"
     other = file.read_text().replace(
         'ALTER TABLE "Guest" RENAME COLUMN "Full Name" TO "name";',

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
 CHANGED_BUDGET_S, REST_BUDGET_S = 1.0, 0.2
 """How long tables are counted while writers wait: those that changed since all were counted, just
-before, and the others, of which the capture says that nobody has written to them. What took longer
-the last time than is left now is not begun."""
+before, and the others, of which the capture says that nobody has written to them."""
 MAY_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')::int"
 OWN = "SELECT pg_current_xact_id()::text::bigint"
 XID = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
