@@ -4,13 +4,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from tests.contract.revert_stage import RUN, Project
 from tests.contract.test_revert_refusals import INIT, ONE, SCHEMA, Untouched, applied
+from tests.lost_answer import losing_an_answer
 
+from taly.clock import SystemClock
+from taly.database.provider import PostgresProvider
 from taly.errors import Interrupted, LeaseLost, VendorUnavailable
+from taly.model.ports import Wanted
 
 
 @pytest.fixture
@@ -84,6 +89,33 @@ def test_a_connection_lost_in_any_phase_changes_nothing(project: Project) -> Non
     project.revert(ONE)
     assert project.applied() == [INIT]
     assert project.bundle(ONE).manifest.state == "done"
+
+
+def test_a_commit_whose_answer_is_lost_is_known_by_the_next_look(project: Project) -> None:
+    """It was done, and nothing says so: taking it for undone would take it back a second time."""
+    applied(project)
+    server = urlsplit(project.url)
+    assert server.hostname is not None
+    assert server.port is not None
+    with losing_an_answer((server.hostname, server.port)) as way:
+        through = project.url.replace(f":{server.port}/", f":{way.port}/")
+        place = project.target_for(through).place
+        environ = {"DATABASE_URL": through}
+        step = project.step(ONE, place=place)
+        provider = PostgresProvider(environ, SystemClock())
+
+        def arm() -> None:
+            way.armed = True
+
+        with pytest.raises(VendorUnavailable):
+            provider.act(step, f"{RUN}:{step.id}", When("commits", arm))
+        way.armed = False
+        assert way.lost == 1
+        assert project.applied() == [INIT]
+        assert project.bundle(ONE).manifest.tables, "what was rescued stays, complete"
+        seen = provider.probe(step, None)
+        assert isinstance(seen, Wanted), seen
+        assert [way.lost, project.rolled_back()] == [1, [ONE]]
 
 
 def kill(project: Project) -> None:
