@@ -134,6 +134,18 @@ def test_the_list_as_json_has_what_the_list_as_text_has(
     }
 
 
+def test_a_bucket_that_does_not_answer_is_not_told_as_nothing_elsewhere(
+    laptop: Any, place: Memory, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    laptop.clock, place.down = SystemClock(), True
+    monkeypatch.setattr(app_checkpoints, "kept", lambda _: [])
+    monkeypatch.setattr("taly.cli.checkpoint.opened", lambda *_: laptop)
+    assert run(["checkpoint", "list", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["elsewhere"] is None
+    assert "Other machines' checkpoints are not known" in said.err
+
+
 def test_the_plan_says_who_has_the_checkpoint_and_what_to_do(
     laptop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,10 +199,10 @@ def test_what_could_not_be_told_is_told_by_the_next_list(
     older, newer = made(tmp_path), made(tmp_path, "v13-20261123T144500Z", hour=14)
     tell(laptop, older)
     assert "The checkpoint is whole, but" in capsys.readouterr().err
-    assert elsewhere(laptop, [older]) == []
+    assert elsewhere(laptop, [older]) is None
     place.down = False
     assert elsewhere(laptop, [older, newer]) == []
-    assert [one.name for one in elsewhere(laptop, [])] == [newer.name, older.name]
+    assert [one.name for one in elsewhere(laptop, []) or ()] == [newer.name, older.name]
 
 
 @pytest.mark.parametrize("body", [b"hello", b"[]", b'{"format_version": 99}', b"{}"])

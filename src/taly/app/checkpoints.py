@@ -84,8 +84,8 @@ def kept(context: Context) -> Sequence[Checkpoint | Unreadable]:
     return [*good, *(one for one in found if isinstance(one, Unreadable))]
 
 
-def others(context: Context) -> list[Elsewhere]:
-    """The checkpoints that other machines of the team have, newest first."""
+def others(context: Context) -> list[Elsewhere] | None:
+    """The other machines' checkpoints, newest first; None when the bucket does not answer."""
     return elsewhere(context, [one for one in kept(context) if isinstance(one, Checkpoint)])
 
 

@@ -78,8 +78,11 @@ def tell_removed(context: "Context", names: Iterable[str]) -> None:
             to_stderr(f"{team.place} could not be told that {name} is gone ({error.message}).")
 
 
-def elsewhere(context: "Context", here: Sequence[Checkpoint]) -> list[Elsewhere]:
-    """The checkpoints of other machines, newest first; those here that nobody knows are told."""
+def elsewhere(context: "Context", here: Sequence[Checkpoint]) -> list[Elsewhere] | None:
+    """The checkpoints of other machines, newest first; None when the bucket does not answer.
+
+    Those here that nobody knows are told.
+    """
     team = team_of(context)
     if team is None:
         return []
@@ -93,7 +96,7 @@ def elsewhere(context: "Context", here: Sequence[Checkpoint]) -> list[Elsewhere]
         found = [_read(team.objects, team.environment, name) for name in sorted(known - own)]
     except TalyError as error:
         to_stderr(f"Other machines' checkpoints are not known: {error.message}.")
-        return []
+        return None
     there = [one for one in found if one is not None and not one.removed]
     return sorted(there, key=lambda one: one.made_at, reverse=True)
 
@@ -114,7 +117,7 @@ def checkpoints_elsewhere(context: "Context", plan: Plan) -> Iterator[Finding]:
     for name, migrations in wanted.items():
         if not migrations or any(migrations & {*one.manifest.pending} for one in here):
             continue
-        for one in elsewhere(context, here):
+        for one in elsewhere(context, here) or ():
             if one.component == name and migrations & {*one.pending}:
                 base = base_of(context.environment.component(name))
                 yield _finding(one, sorted(migrations & {*one.pending})[0], base)

@@ -129,11 +129,12 @@ def list_(config_path: str, store: str, as_json: bool) -> None:
     found = kept(context)
     good = [one for one in found if isinstance(one, Checkpoint)]
     bad = [one for one in found if not isinstance(one, Checkpoint)]
+    there = others(context)
     if as_json:
         body = {
             "checkpoints": [_body(one) for one in good],
             "unreadable": [{"name": one.name, "reason": one.reason} for one in bad],
-            "elsewhere": [_elsewhere_body(one) for one in others(context)],
+            "elsewhere": None if there is None else [_elsewhere_body(one) for one in there],
         }
         print_json("checkpoints", body)
         return
@@ -150,7 +151,7 @@ def list_(config_path: str, store: str, as_json: bool) -> None:
     for broken in bad:
         out().print(broken.name, style="bad", markup=False)
         out().print(f"  {broken.reason}", markup=False)
-    _print_others(others(context))
+    _print_others(there or [])
     if not found:
         out().print("There are no checkpoints here yet." if context.config.shared else NONE)
         err().print("\nnext: [command]taly checkpoint[/]")
