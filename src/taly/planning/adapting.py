@@ -6,7 +6,7 @@ it was.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from taly.model.catalog import Catalog, Column, Table
 from taly.planning.carry.corresponding import correspond
@@ -86,16 +86,10 @@ def eased(down: Down, columns: Sequence[Adapted]) -> Down:
     if down.source == "team" or not columns:
         return down
     lifted = {query for one in columns for query in one.lifts()}
-    return Down(
-        name=down.name,
-        source=down.source,
-        statements=down.statements,
-        afterwards=down.afterwards,
+    return replace(
+        down,
         gaps=tuple(gap for gap in down.gaps if not any(one.mends(gap) for one in columns)),
-        data=down.data,
-        loses=down.loses,
         guards=tuple(guard for guard in down.guards if guard.query not in lifted),
-        transactional=down.transactional,
     )
 
 
